@@ -1,0 +1,3 @@
+//! The operators' interface: what is there, and how to change it.
+
+pub mod versions;

@@ -1,0 +1,211 @@
+//! Accepts connections, spreads them over the cores, ends them politely.
+//!
+//! One acceptor, not one a core: with few connections the kernel's own spreading (`SO_REUSEPORT`)
+//! may put all of them on one core.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+
+use crate::api::oip::grpc::Grpc;
+use crate::api::oip::rest::Rest;
+use crate::api::session::Limits;
+use crate::platform::cores::CoreRuntimes;
+
+/// What is spoken on a port.
+#[derive(Clone, Debug)]
+pub enum Protocol {
+    /// The protocol's HTTP half, over HTTP/1.1.
+    Http(Rest),
+    /// The protocol's gRPC half, over HTTP/2.
+    Grpc(Grpc),
+}
+
+/// The data plane's connections: how many there are, and whether they are to end.
+#[derive(Debug)]
+pub struct Connections {
+    open: AtomicUsize,
+    limits: Limits,
+    stop: watch::Sender<bool>,
+    ended: Notify,
+}
+
+/// One connection, counted until it is dropped.
+#[derive(Debug)]
+struct Counted(Arc<Connections>);
+
+impl Connections {
+    /// None yet.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        let (stop, _) = watch::channel(false);
+        Arc::new(Self { open: AtomicUsize::new(0), limits, stop, ended: Notify::new() })
+    }
+
+    /// Accepts on that listener until [`Connections::stop`], and serves each connection on a core.
+    pub async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        protocol: Protocol,
+        cores: Arc<CoreRuntimes>,
+    ) {
+        // All ports share the counter, so that their connections spread together.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let mut stopped = self.stop.subscribe();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = told(&mut stopped) => return,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted.and_then(|(stream, _)| ready(stream)) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    // Out of descriptors, say: others must end first, so do not spin.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(counted) = self.count() else {
+                tracing::warn!(limit = self.limits.connections, "too many connections");
+                continue;
+            };
+            let (protocol, limits) = (protocol.clone(), self.limits);
+            let stop = self.stop.subscribe();
+            cores.spawn(NEXT.fetch_add(1, Ordering::Relaxed), async move {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    protocol.serve(stream, limits, stop).await;
+                }
+                drop(counted);
+            });
+        }
+    }
+
+    /// Accepts nobody any more, and asks every connection to end after its present requests.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until every connection has ended.
+    pub async fn ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.open.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    fn count(self: &Arc<Self>) -> Option<Counted> {
+        let counted = Counted(Arc::clone(self));
+        let before = self.open.fetch_add(1, Ordering::SeqCst);
+        (before < self.limits.connections).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.ended.notify_waiters();
+        }
+    }
+}
+
+impl Protocol {
+    async fn serve(self, stream: TcpStream, limits: Limits, stop: watch::Receiver<bool>) {
+        let io = TokioIo::new(stream);
+        match self {
+            Self::Http(rest) => {
+                let service = service_fn(move |request| answer(rest.clone().call(request)));
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(Duration::from_secs(limits.header_timeout_s))
+                    .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER))
+                    .serve_connection(io, service);
+                let mut connection = std::pin::pin!(connection);
+                until_ended(connection.as_mut(), stop, http1::Connection::graceful_shutdown).await;
+            }
+            Self::Grpc(grpc) => {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    answer(grpc.clone().call(request))
+                });
+                let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
+                let connection = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(limits.streams)
+                    .max_header_list_size(header_bytes)
+                    // For callers far away: a 1 MiB window at 100 ms is 10 MiB a second at most.
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_frame_size(FRAME)
+                    .keep_alive_interval(KEEP_ALIVE)
+                    .serve_connection(io, service);
+                let mut connection = std::pin::pin!(connection);
+                until_ended(connection.as_mut(), stop, http2::Connection::graceful_shutdown).await;
+            }
+        }
+    }
+}
+
+// A caller that breaks off or talks nonsense is its own affair: seen at debug level only.
+async fn until_ended<C>(
+    mut connection: std::pin::Pin<&mut C>,
+    mut stop: watch::Receiver<bool>,
+    shut_down: impl Fn(std::pin::Pin<&mut C>),
+) where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        () = told(&mut stop) => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        shut_down(connection.as_mut());
+        connection.await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+// Returns when connections are to end, also when nobody is left to say so.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|&stop| stop).await);
+}
+
+async fn answer<B>(response: impl Future<Output = Response<B>>) -> Result<Response<B>, Infallible> {
+    Ok(response.await)
+}
+
+fn ready(stream: TcpStream) -> io::Result<std::net::TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.into_std()
+}
+
+/// How long to wait after a failed accept.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// hyper's least for HTTP/1 buffers.
+const SMALLEST_BUFFER: usize = 8192;
+
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+const FRAME: u32 = 1 << 20;
+
+/// A peer that does not answer a ping within hyper's 20 s after this is gone.
+const KEEP_ALIVE: Duration = Duration::from_mins(2);

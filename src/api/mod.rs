@@ -1,0 +1,9 @@
+//! How callers speak to us.
+
+pub mod admin;
+pub mod body;
+pub mod listen;
+pub mod oip;
+pub mod probes;
+pub mod session;
+pub mod status;

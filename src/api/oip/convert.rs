@@ -1,0 +1,357 @@
+//! Protobuf messages into domain values and back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::api::oip::pb::inference as pb;
+use crate::api::oip::service::{Call, IndexEntry, ModelMetadata, ServerMetadata, TensorMetadata};
+use crate::domain::failure::{Code, Failure};
+use crate::domain::inference::Answer;
+use crate::domain::signature::{NamedTensor, Requested};
+use crate::domain::tensor::buffer::{Tensor, TensorError};
+use crate::domain::tensor::dtype::DataType;
+use crate::domain::tensor::shape::{Shape, ShapeError};
+
+/// Why a message is no inference.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum MessageError {
+    /// A type that the protocol does not have.
+    #[error(
+        "input '{input}' has data type '{found}', expected one of BOOL, UINT8 to UINT64, \
+         INT8 to INT64, FP16, BF16, FP32, FP64, BYTES"
+    )]
+    DataType {
+        /// Which input.
+        input: String,
+        /// What came.
+        found: String,
+    },
+    /// A shape that is none.
+    #[error("input '{input}': {source}")]
+    Shape {
+        /// Which input.
+        input: String,
+        /// Why.
+        source: ShapeError,
+    },
+    /// Values that do not make the tensor.
+    #[error("input '{input}': {source}")]
+    Tensor {
+        /// Which input.
+        input: String,
+        /// Why.
+        source: TensorError,
+    },
+    /// A typed value that the declared type cannot hold.
+    #[error("input '{input}': value {found} at position {index} is no {dtype}")]
+    Value {
+        /// Which input.
+        input: String,
+        /// Position of the value.
+        index: usize,
+        /// The value.
+        found: i64,
+        /// The declared type.
+        dtype: DataType,
+    },
+    /// Both forms at once.
+    #[error(
+        "contents field must not be specified when using raw_input_contents for input '{input}'"
+    )]
+    BothForms {
+        /// Which input.
+        input: String,
+    },
+    /// Raw contents that are not one for each input.
+    #[error("raw_input_contents has {found} entries, expected {expected}, one for each input")]
+    RawCount {
+        /// How many inputs there are.
+        expected: usize,
+        /// How many entries came.
+        found: usize,
+    },
+    /// A type that has no field in typed contents.
+    #[error("input '{input}': {dtype} has no field in contents, send it in raw_input_contents")]
+    RawOnly {
+        /// Which input.
+        input: String,
+        /// The declared type.
+        dtype: DataType,
+    },
+    /// A parameter that cannot act here.
+    #[error("parameter '{name}' is not supported: {reason}")]
+    Parameter {
+        /// Which one.
+        name: String,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+impl Failure for MessageError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Parameter { .. } => Code::Parameter,
+            Self::DataType { .. }
+            | Self::Shape { .. }
+            | Self::Tensor { .. }
+            | Self::Value { .. }
+            | Self::BothForms { .. }
+            | Self::RawCount { .. }
+            | Self::RawOnly { .. } => Code::Input,
+        }
+    }
+}
+
+/// Reads a request; raw tensors are slices of the message.
+///
+/// # Errors
+///
+/// [`MessageError`].
+pub fn call(message: pb::ModelInferRequest) -> Result<Call, MessageError> {
+    let timeout = parameters(&message.parameters)?;
+    let raw_count = message.raw_input_contents.len();
+    if raw_count > 0 && raw_count != message.inputs.len() {
+        let expected = message.inputs.len();
+        return Err(MessageError::RawCount { expected, found: raw_count });
+    }
+    let mut raw = message.raw_input_contents.into_iter();
+    let mut inputs = Vec::with_capacity(message.inputs.len());
+    for input in message.inputs {
+        inputs.push(read_input(input, raw.next())?);
+    }
+    let requested = message.outputs.into_iter().map(read_output).collect::<Result<_, _>>()?;
+    Ok(Call {
+        model: message.model_name,
+        version: message.model_version,
+        inputs,
+        requested,
+        timeout,
+    })
+}
+
+fn read_input(
+    input: pb::model_infer_request::InferInputTensor,
+    raw: Option<Bytes>,
+) -> Result<NamedTensor, MessageError> {
+    let name = input.name;
+    if let Some(parameter) = shared_memory(&input.parameters) {
+        return Err(parameter);
+    }
+    let Some(dtype) = DataType::from_name(&input.datatype) else {
+        let found = input.datatype.chars().take(32).collect();
+        return Err(MessageError::DataType { input: name, found });
+    };
+    let shape = match Shape::new(&input.shape) {
+        Ok(shape) => shape,
+        Err(source) => return Err(MessageError::Shape { input: name, source }),
+    };
+    let data = match (raw, input.contents) {
+        (Some(_), Some(contents)) if contents != pb::InferTensorContents::default() => {
+            return Err(MessageError::BothForms { input: name });
+        }
+        (Some(raw), _) => raw,
+        (None, contents) => typed(&name, dtype, contents.unwrap_or_default())?,
+    };
+    match Tensor::new(dtype, shape, data) {
+        Ok(tensor) => Ok(NamedTensor { name, tensor }),
+        Err(source) => Err(MessageError::Tensor { input: name, source }),
+    }
+}
+
+fn read_output(
+    output: pb::model_infer_request::InferRequestedOutputTensor,
+) -> Result<Requested, MessageError> {
+    if let Some(parameter) = shared_memory(&output.parameters) {
+        return Err(parameter);
+    }
+    if output.parameters.contains_key("classification") {
+        let (name, reason) = ("classification".to_owned(), "it comes in a later release");
+        return Err(MessageError::Parameter { name, reason });
+    }
+    Ok(Requested { name: output.name })
+}
+
+fn typed(
+    input: &str,
+    dtype: DataType,
+    contents: pb::InferTensorContents,
+) -> Result<Bytes, MessageError> {
+    let narrow = Narrow { input, dtype };
+    let signed = |values: Vec<i32>| values.into_iter().map(i64::from);
+    let unsigned = |values: Vec<u32>| values.into_iter().map(i64::from);
+    match dtype {
+        DataType::Bool => Ok(contents.bool_contents.into_iter().map(u8::from).collect()),
+        DataType::Int8 => narrow.all(signed(contents.int_contents), i8::to_le_bytes),
+        DataType::Int16 => narrow.all(signed(contents.int_contents), i16::to_le_bytes),
+        DataType::Int32 => Ok(flat(&contents.int_contents, i32::to_le_bytes)),
+        DataType::Int64 => Ok(flat(&contents.int64_contents, i64::to_le_bytes)),
+        DataType::Uint8 => narrow.all(unsigned(contents.uint_contents), u8::to_le_bytes),
+        DataType::Uint16 => narrow.all(unsigned(contents.uint_contents), u16::to_le_bytes),
+        DataType::Uint32 => Ok(flat(&contents.uint_contents, u32::to_le_bytes)),
+        DataType::Uint64 => Ok(flat(&contents.uint64_contents, u64::to_le_bytes)),
+        DataType::Fp32 => Ok(flat(&contents.fp32_contents, f32::to_le_bytes)),
+        DataType::Fp64 => Ok(flat(&contents.fp64_contents, f64::to_le_bytes)),
+        DataType::Bytes => Ok(strings(&contents.bytes_contents)),
+        DataType::Fp16 | DataType::Bf16 => {
+            Err(MessageError::RawOnly { input: input.to_owned(), dtype })
+        }
+    }
+}
+
+/// Fits typed values into a narrower type than the field they came in.
+struct Narrow<'a> {
+    input: &'a str,
+    dtype: DataType,
+}
+
+impl Narrow<'_> {
+    fn all<T: TryFrom<i64>, const N: usize>(
+        &self,
+        values: impl ExactSizeIterator<Item = i64>,
+        bytes: impl Fn(T) -> [u8; N],
+    ) -> Result<Bytes, MessageError> {
+        let mut out = Vec::with_capacity(values.len() * N);
+        for (index, found) in values.enumerate() {
+            let value = T::try_from(found).map_err(|_| MessageError::Value {
+                input: self.input.to_owned(),
+                index,
+                found,
+                dtype: self.dtype,
+            })?;
+            out.extend_from_slice(&bytes(value));
+        }
+        Ok(out.into())
+    }
+}
+
+fn flat<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Bytes {
+    let mut out = Vec::with_capacity(values.len() * N);
+    for &value in values {
+        out.extend_from_slice(&bytes(value));
+    }
+    out.into()
+}
+
+fn strings(elements: &[Bytes]) -> Bytes {
+    let mut out = Vec::with_capacity(elements.iter().map(|element| element.len() + 4).sum());
+    for element in elements {
+        // A message is far below 4 GiB, and so is each element of it.
+        let length = u32::try_from(element.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(element);
+    }
+    out.into()
+}
+
+/// Writes an answer; tensors are raw, as Triton's are whatever form the request had.
+pub fn response(answer: &Answer, id: String) -> pb::ModelInferResponse {
+    let labels = &answer.origin.labels;
+    let parameters = [
+        ("tidegate_inference_id", answer.id.to_string()),
+        ("tidegate_version", labels.version.clone()),
+        ("tidegate_variant", answer.variant.to_owned()),
+        ("tidegate_digest", labels.digest.clone()),
+    ];
+    let outputs =
+        answer.named_outputs().map(|(name, tensor)| pb::model_infer_response::InferOutputTensor {
+            name: name.to_owned(),
+            datatype: tensor.dtype().name().to_owned(),
+            shape: tensor.shape().to_vec(),
+            parameters: BTreeMap::new(),
+            contents: None,
+        });
+    pb::ModelInferResponse {
+        model_name: answer.origin.model.to_string(),
+        model_version: labels.version.clone(),
+        id,
+        parameters: parameters
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), text(value)))
+            .collect(),
+        outputs: outputs.collect(),
+        raw_output_contents: answer.outputs.iter().map(|tensor| tensor.data().clone()).collect(),
+    }
+}
+
+/// Writes what the server says of itself.
+pub fn server_metadata(metadata: &ServerMetadata) -> pb::ServerMetadataResponse {
+    pb::ServerMetadataResponse {
+        name: metadata.name.to_owned(),
+        version: metadata.version.to_owned(),
+        extensions: metadata.extensions.iter().map(|&name| name.to_owned()).collect(),
+    }
+}
+
+/// Writes what a model says of itself.
+pub fn model_metadata(metadata: ModelMetadata) -> pb::ModelMetadataResponse {
+    let tensors = |tensors: Vec<TensorMetadata>| {
+        let tensor = |tensor: TensorMetadata| pb::model_metadata_response::TensorMetadata {
+            name: tensor.name,
+            datatype: tensor.datatype.to_owned(),
+            shape: tensor.shape,
+        };
+        tensors.into_iter().map(tensor).collect()
+    };
+    pb::ModelMetadataResponse {
+        name: metadata.name,
+        versions: metadata.versions,
+        platform: metadata.platform.to_owned(),
+        inputs: tensors(metadata.inputs),
+        outputs: tensors(metadata.outputs),
+        properties: BTreeMap::new(),
+    }
+}
+
+/// Writes the repository's index.
+pub fn index(index: Vec<IndexEntry>) -> pb::RepositoryIndexResponse {
+    let entry = |entry: IndexEntry| pb::repository_index_response::ModelIndex {
+        name: entry.name,
+        version: entry.version,
+        state: entry.state.to_owned(),
+        reason: entry.reason,
+    };
+    pb::RepositoryIndexResponse { models: index.into_iter().map(entry).collect() }
+}
+
+fn parameters(
+    parameters: &BTreeMap<String, pb::InferParameter>,
+) -> Result<Option<Duration>, MessageError> {
+    use pb::infer_parameter::ParameterChoice as Choice;
+    let mut timeout = None;
+    for (name, parameter) in parameters {
+        let unsupported = |reason| MessageError::Parameter { name: name.clone(), reason };
+        match (name.as_str(), &parameter.parameter_choice) {
+            ("timeout", Some(Choice::Int64Param(us))) => {
+                let us = u64::try_from(*us).map_err(|_| unsupported("it is negative"))?;
+                timeout = Some(Duration::from_micros(us));
+            }
+            ("timeout", Some(Choice::Uint64Param(us))) => {
+                timeout = Some(Duration::from_micros(*us));
+            }
+            ("timeout", _) => return Err(unsupported("expected microseconds as an integer")),
+            // Clients send `false` and 0 by default; only a real sequence is refused.
+            (
+                "sequence_id" | "sequence_start" | "sequence_end",
+                Some(Choice::BoolParam(false) | Choice::Int64Param(0) | Choice::Uint64Param(0)),
+            ) => {}
+            ("sequence_id" | "sequence_start" | "sequence_end", _) => {
+                return Err(unsupported("sequences are not offered"));
+            }
+            _ => {}
+        }
+    }
+    Ok(timeout)
+}
+
+fn shared_memory(parameters: &BTreeMap<String, pb::InferParameter>) -> Option<MessageError> {
+    let name = parameters.keys().find(|name| name.starts_with("shared_memory"))?.clone();
+    Some(MessageError::Parameter { name, reason: "client shared memory is not offered" })
+}
+
+fn text(value: String) -> pb::InferParameter {
+    let choice = pb::infer_parameter::ParameterChoice::StringParam(value);
+    pb::InferParameter { parameter_choice: Some(choice) }
+}

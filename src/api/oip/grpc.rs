@@ -1,0 +1,132 @@
+//! gRPC on one connection: which service a path belongs to.
+//!
+//! tonic answers an undecodable message with INTERNAL and an oversize one with `OUT_OF_RANGE`; both
+//! are the caller's to mend, and are answered here as the table of failures says.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tonic::body::Body as TonicBody;
+use tonic_reflection::server::{Builder, Error as ReflectionError};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use crate::api::body::Accounted;
+use crate::api::oip::pb::inference::grpc_inference_service_server as server;
+use crate::api::oip::rpc::{Arrived, Rpc, TicketSlot};
+use crate::api::oip::service::Service;
+use crate::api::status::Refusal;
+use crate::domain::failure::Code;
+
+/// The services of the gRPC port. Cloning shares them.
+#[derive(Clone)]
+pub struct Grpc {
+    service: Service,
+    inference: server::GrpcInferenceServiceServer<Rpc>,
+    /// By the path they answer; their own types cannot be named.
+    reflection: [(&'static str, Reflection); 2],
+}
+
+type Reflection = BoxCloneSyncService<Request<Incoming>, Response<TonicBody>, Infallible>;
+
+impl Grpc {
+    /// The services of a listener.
+    ///
+    /// # Errors
+    ///
+    /// If the committed description of the protocol cannot be read.
+    pub fn new(service: Service) -> Result<Self, ReflectionError> {
+        let limit = service.limits().message_bytes;
+        let inference = server::GrpcInferenceServiceServer::new(Rpc::new(service.clone()))
+            .max_decoding_message_size(limit)
+            // What a model answers is not bounded by what a caller may send.
+            .max_encoding_message_size(usize::MAX);
+        let builder = || Builder::configure().register_encoded_file_descriptor_set(DESCRIPTOR);
+        let reflection = [
+            ("/grpc.reflection.v1.", BoxCloneSyncService::new(builder().build_v1()?)),
+            ("/grpc.reflection.v1alpha.", BoxCloneSyncService::new(builder().build_v1alpha()?)),
+        ];
+        Ok(Self { service, inference, reflection })
+    }
+
+    /// Answers one call. Every call of the inference service has one account, whatever becomes of it.
+    pub async fn call(self, mut request: Request<Incoming>) -> Response<Accounted<TonicBody>> {
+        let arrived = self.service.now();
+        request.extensions_mut().insert(Arrived(arrived));
+        let path = request.uri().path();
+        let infers = path == INFER;
+        let answer =
+            if path.strip_prefix('/').is_some_and(|rest| rest.starts_with(server::SERVICE_NAME)) {
+                self.inference.oneshot(request).await
+            } else if let Some((_, reflection)) =
+                self.reflection.into_iter().find(|(prefix, _)| path.starts_with(prefix))
+            {
+                reflection.oneshot(request).await
+            } else {
+                let text = format!("service of {path} is not offered by this server");
+                let refusal = Refusal::new(Code::NotOffered, text);
+                Ok(refusal.status(self.service.new_id()).into_http())
+            };
+        let Ok(mut answer) = answer;
+        mend_oversize(answer.headers_mut());
+        let ticket = answer.extensions_mut().remove::<TicketSlot>().and_then(|slot| slot.take());
+        let unread = ticket.is_none() && !answer.headers().contains_key(CODE);
+        if infers && unread && status(answer.headers()) != Some(OK) {
+            return refuse_unread(&self.service, arrived, answer.headers());
+        }
+        answer.map(|body| Accounted::new(body, ticket))
+    }
+}
+
+// The message never reached its handler: it could not be decoded, or was too large.
+fn refuse_unread(
+    service: &Service,
+    arrived: std::time::Instant,
+    headers: &HeaderMap,
+) -> Response<Accounted<TonicBody>> {
+    let mut ticket = service.open(arrived);
+    let code = match status(headers) {
+        Some(TOO_LARGE) => Code::Size,
+        Some(INTERNAL | INVALID) => Code::Malformed,
+        Some(UNIMPLEMENTED) => Code::Encoding,
+        _ => Code::Left,
+    };
+    ticket.fail(code);
+    let words = headers.get("grpc-message").and_then(|text| text.to_str().ok());
+    let text = words.unwrap_or("message could not be read").replace("%20", " ");
+    let status = Refusal::new(code, format!("request message: {text}")).status(ticket.id());
+    status.into_http().map(|body| Accounted::new(body, Some(ticket)))
+}
+
+fn mend_oversize(headers: &mut HeaderMap) {
+    if status(headers) == Some(OUT_OF_RANGE) {
+        headers.insert(STATUS, HeaderValue::from_static(TOO_LARGE));
+    }
+}
+
+fn status(headers: &HeaderMap) -> Option<&str> {
+    headers.get(STATUS)?.to_str().ok()
+}
+
+impl fmt::Debug for Grpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grpc").finish_non_exhaustive()
+    }
+}
+
+/// The protocol's own description, for reflection.
+const DESCRIPTOR: &[u8] = include_bytes!("pb/descriptor.bin");
+
+const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+const STATUS: &str = "grpc-status";
+const CODE: &str = "x-tidegate-code";
+
+// gRPC codes as they stand in the header (google/rpc/code.proto).
+const OK: &str = "0";
+const INVALID: &str = "3";
+const TOO_LARGE: &str = "8";
+const OUT_OF_RANGE: &str = "11";
+const UNIMPLEMENTED: &str = "12";
+const INTERNAL: &str = "13";

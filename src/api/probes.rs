@@ -1,0 +1,51 @@
+//! Metrics and probes on their own port, read only.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::control::change::Changes;
+use crate::platform::telemetry::requests::Metrics;
+
+/// What the port shows.
+#[derive(Clone, Debug)]
+struct Shown {
+    metrics: Metrics,
+    changes: Changes,
+}
+
+/// The routes of the port.
+pub fn router(metrics: Metrics, changes: Changes) -> Router {
+    Router::new()
+        .route("/metrics", get(page))
+        .route("/livez", get(alive))
+        .route("/readyz", get(ready))
+        .route("/startupz", get(ready))
+        .with_state(Shown { metrics, changes })
+}
+
+async fn page(State(shown): State<Shown>) -> Response {
+    match shown.metrics.page() {
+        Ok(page) => {
+            let kind = HeaderValue::from_static(OPEN_METRICS);
+            ([(header::CONTENT_TYPE, kind)], page).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn alive() -> &'static str {
+    "alive\n"
+}
+
+async fn ready(State(shown): State<Shown>) -> (StatusCode, &'static str) {
+    if shown.changes.snapshot().ready {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,0 +1,178 @@
+//! The only table from kinds of failure to HTTP and gRPC.
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+use crate::api::body::Body;
+use crate::domain::failure::{Code, Failure, Kind};
+use crate::domain::inference::InferenceId;
+
+/// A failure on its way to a caller: what a program can act on, and a sentence for people.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// The code.
+    pub code: Code,
+    /// One sentence: what was found and what was expected.
+    pub message: String,
+}
+
+/// The body of every HTTP error.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody<'a> {
+    /// One sentence.
+    pub error: &'a str,
+    /// `<kind>.<detail>`.
+    pub code: String,
+    /// The inference's or request's id.
+    pub request_id: String,
+}
+
+impl Refusal {
+    /// A refusal in our own words.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The HTTP response.
+    pub fn response(&self, id: InferenceId) -> Response<Body> {
+        let mut response = Response::new(Body::of(self.body(id)));
+        *response.status_mut() = http_status(self.code.kind());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.code.kind() == Kind::Overloaded {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+            headers.insert(INFERENCE_ID, value);
+        }
+        response
+    }
+
+    /// The body of the HTTP response.
+    pub fn body(&self, id: InferenceId) -> Vec<u8> {
+        let body = ErrorBody {
+            error: &self.message,
+            code: self.code.to_string(),
+            request_id: id.to_string(),
+        };
+        // Three strings into memory: nothing there can fail.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// The gRPC status, with code and id in its trailers.
+    pub fn status(&self, id: InferenceId) -> Status {
+        let mut metadata = MetadataMap::new();
+        if let Ok(value) = MetadataValue::try_from(id.to_string()) {
+            metadata.insert("x-tidegate-inference-id", value);
+        }
+        if let Ok(value) = MetadataValue::try_from(self.code.to_string()) {
+            metadata.insert("x-tidegate-code", value);
+        }
+        Status::with_metadata(grpc_code(self.code.kind()), self.message.clone(), metadata)
+    }
+}
+
+impl<F: Failure> From<F> for Refusal {
+    // The chain of causes is printed here, once, and nowhere below.
+    fn from(failure: F) -> Self {
+        let mut message = failure.to_string();
+        let mut source = failure.source();
+        while let Some(error) = source {
+            let cause = error.to_string();
+            if !message.contains(&cause) {
+                message = format!("{message}: {cause}");
+            }
+            source = error.source();
+        }
+        Self { code: failure.code(), message }
+    }
+}
+
+/// The HTTP status of a kind of failure.
+pub const fn http_status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
+        Kind::Conflict | Kind::Vetoed => StatusCode::CONFLICT,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Kind::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Kind::Cancelled => CLIENT_CLOSED_REQUEST,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// The gRPC code of a kind of failure.
+pub const fn grpc_code(kind: Kind) -> tonic::Code {
+    match kind {
+        Kind::Invalid | Kind::UnsupportedMedia => tonic::Code::InvalidArgument,
+        Kind::Unauthenticated => tonic::Code::Unauthenticated,
+        Kind::Denied => tonic::Code::PermissionDenied,
+        Kind::NotFound => tonic::Code::NotFound,
+        Kind::MethodNotAllowed | Kind::Unsupported => tonic::Code::Unimplemented,
+        Kind::Conflict => tonic::Code::Aborted,
+        Kind::Vetoed => tonic::Code::FailedPrecondition,
+        Kind::TooLarge | Kind::Overloaded | Kind::HeaderTooLarge => tonic::Code::ResourceExhausted,
+        Kind::Cancelled => tonic::Code::Cancelled,
+        Kind::Internal => tonic::Code::Internal,
+        Kind::Unavailable => tonic::Code::Unavailable,
+        Kind::HeaderTimeout | Kind::Timeout => tonic::Code::DeadlineExceeded,
+    }
+}
+
+/// Header that carries the inference's id.
+pub const INFERENCE_ID: HeaderName = HeaderName::from_static("x-tidegate-inference-id");
+
+/// Seconds after which an overloaded server may be asked again.
+const RETRY_AFTER_S: &str = "1";
+
+/// 499, as nginx introduced it: the caller left. Seen in logs and metrics only.
+const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::{grpc_code, http_status};
+    use crate::domain::failure::Kind;
+
+    #[test]
+    fn the_table_of_failures_is_as_published() {
+        let table: Vec<(&str, u16, i32)> = Kind::ALL
+            .into_iter()
+            .map(|kind| (kind.name(), http_status(kind).as_u16(), grpc_code(kind) as i32))
+            .collect();
+        // Numbers of gRPC codes: google/rpc/code.proto.
+        let published = [
+            ("invalid", 400, 3),
+            ("unauthenticated", 401, 16),
+            ("denied", 403, 7),
+            ("not_found", 404, 5),
+            ("method_not_allowed", 405, 12),
+            ("header_timeout", 408, 4),
+            ("conflict", 409, 10),
+            ("vetoed", 409, 9),
+            ("too_large", 413, 8),
+            ("unsupported_media", 415, 3),
+            ("overloaded", 429, 8),
+            ("header_too_large", 431, 8),
+            ("cancelled", 499, 1),
+            ("internal", 500, 13),
+            ("unsupported", 501, 12),
+            ("unavailable", 503, 14),
+            ("timeout", 504, 4),
+        ];
+        assert_eq!(table, published);
+    }
+}

@@ -1,0 +1,285 @@
+//! The configuration file, and the only reader of the environment.
+//!
+//! Each feature owns its section, defined beside its code; this file only puts them together.
+//! Every key can also be given as `TIDEGATE_<SECTION>_<KEY>`; flags win over the environment, the
+//! environment over the file, the file over defaults.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::api::session::Limits;
+use crate::serving::registry::prepare::Serving;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Version of the file's format; 1 is the only one.
+    pub schema: Schema,
+    /// Where models are.
+    pub repository: RepositorySection,
+    /// Addresses, and how the server stops.
+    pub server: Server,
+    /// What callers may send.
+    pub limits: Limits,
+    /// How versions are run.
+    pub serving: Serving,
+    /// The library and threads that run them.
+    pub runtime: Runtime,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Version of the file's format.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(transparent)]
+pub struct Schema(u32);
+
+/// Where models are.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct RepositorySection {
+    /// Folder of models.
+    pub path: PathBuf,
+    /// Name of the model, where the folder is one model's own.
+    pub model_name: Option<String>,
+}
+
+/// Addresses, and how the server stops.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address of HTTP.
+    pub http: SocketAddr,
+    /// Address of gRPC.
+    pub grpc: SocketAddr,
+    /// Address of metrics and probes.
+    pub metrics: SocketAddr,
+    /// Address of the admin endpoint.
+    pub admin: SocketAddr,
+    /// Seconds that requests in flight have when the server is told to stop.
+    pub drain_timeout_s: u64,
+}
+
+/// The library and threads that run models.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Path of libonnxruntime.so; found by itself where not given.
+    pub library: Option<PathBuf>,
+    /// Processors to use; 0 takes all that the system and the cgroup's quota allow.
+    pub cores: usize,
+}
+
+/// What is logged, to standard error.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tidegate::control=debug`.
+    pub filter: String,
+    /// `text` for people, `json` for machines.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl Default for Schema {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Default for RepositorySection {
+    fn default() -> Self {
+        Self { path: "models".into(), model_name: None }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        // Triton's ports, so that its users change nothing, and the next one for operators. 30 s
+        // to drain: what Kubernetes grants before it kills.
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            http: local(8000),
+            grpc: local(8001),
+            metrics: local(8002),
+            admin: local(8003),
+            drain_timeout_s: 30,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Refuses settings that cannot act or would open a door by accident.
+    ///
+    /// # Errors
+    ///
+    /// One sentence: what was found, what was expected.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.schema.0 == 1, "schema is {}, expected 1", self.schema.0);
+        ensure!(
+            self.server.admin.ip().is_loopback(),
+            "admin address {} is not on loopback: whoever reaches it may change what is served; \
+             use 127.0.0.1 (`--admin 127.0.0.1:8003`), and a tunnel from elsewhere",
+            self.server.admin
+        );
+        ensure!(self.limits.message_bytes > 0, "limits.message_bytes is 0, expected at least 1");
+        ensure!(self.limits.connections > 0, "limits.connections is 0, expected at least 1");
+        Ok(())
+    }
+
+    /// The libraries asked for, in the order they count: configuration, then environment.
+    pub fn libraries(&self) -> Vec<PathBuf> {
+        let asked = self.runtime.library.clone();
+        asked.into_iter().chain(environment("ORT_DYLIB_PATH").map(PathBuf::from)).collect()
+    }
+}
+
+/// Reads file and environment; `path` must exist, `tidegate.toml` need not.
+///
+/// # Errors
+///
+/// A file that cannot be read, or a key or value that is not known, with its place.
+pub fn load(path: Option<&Path>) -> anyhow::Result<Config> {
+    let (name, text) = match path {
+        Some(path) => {
+            let text = fs::read_to_string(path);
+            (
+                path,
+                text.with_context(|| format!("configuration {} cannot be read", path.display()))?,
+            )
+        }
+        None => (Path::new(DEFAULT), optional(Path::new(DEFAULT))?),
+    };
+    // First on its own, so that an error in the file shows its line.
+    let place = || format!("in configuration {}", name.display());
+    toml::from_str::<Config>(&text).with_context(place)?;
+    let mut table: Table = toml::from_str(&text).with_context(place)?;
+    for (section, keys) in KEYS {
+        for key in *keys {
+            let variable = format!("TIDEGATE_{}_{}", section.to_uppercase(), key.to_uppercase());
+            if let Some(value) = environment(&variable) {
+                set(&mut table, section, key, &value)?;
+            }
+        }
+    }
+    table.try_into().context("in the environment's TIDEGATE_ variables")
+}
+
+fn optional(path: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.with_context(|| format!("configuration {} cannot be read", path.display())),
+    }
+}
+
+fn set(table: &mut Table, section: &str, key: &str, text: &str) -> anyhow::Result<()> {
+    let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(entry) = entry else { bail!("[{section}] is not a table") };
+    let number = text.parse().ok().filter(|_| NUMBERS.contains(&key));
+    entry.insert(key.to_owned(), number.map_or_else(|| text.into(), Value::Integer));
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// File that is read if it is there.
+const DEFAULT: &str = "tidegate.toml";
+
+/// Every key that the environment may give, by section; a test compares it with the types.
+const KEYS: &[(&str, &[&str])] = &[
+    ("repository", &["path", "model_name"]),
+    ("server", &["http", "grpc", "metrics", "admin", "drain_timeout_s"]),
+    (
+        "limits",
+        &[
+            "message_bytes",
+            "header_bytes",
+            "header_timeout_s",
+            "body_timeout_s",
+            "connections",
+            "streams",
+        ],
+    ),
+    ("serving", &["light_run_us", "queue_capacity"]),
+    ("runtime", &["library", "cores"]),
+    ("log", &["filter", "format"]),
+];
+
+/// Keys whose values are numbers.
+const NUMBERS: &[&str] = &[
+    "drain_timeout_s",
+    "message_bytes",
+    "header_bytes",
+    "header_timeout_s",
+    "body_timeout_s",
+    "connections",
+    "streams",
+    "light_run_us",
+    "queue_capacity",
+    "cores",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, KEYS, NUMBERS, set};
+    use toml::Table;
+
+    #[test]
+    fn every_key_of_the_environment_is_a_key_of_the_file() {
+        for (section, keys) in KEYS {
+            for key in *keys {
+                let text = match *key {
+                    key if NUMBERS.contains(&key) => "7",
+                    "http" | "grpc" | "metrics" | "admin" => "127.0.0.1:9",
+                    "format" => "json",
+                    _ => "x",
+                };
+                let mut table = Table::new();
+                set(&mut table, section, key, text).unwrap();
+                let read: Result<Config, _> = table.try_into();
+                assert_ne!(read.expect(key), Config::default(), "{section}.{key} does nothing");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let error = toml::from_str::<Config>("schema = 1\n[server]\nhtpp = 1").unwrap_err();
+        assert!(error.to_string().contains("unknown field `htpp`"), "{error}");
+        assert!(error.to_string().contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn an_admin_port_that_others_reach_is_a_start_error() {
+        let mut config = Config::default();
+        config.check().unwrap();
+        config.server.admin = "0.0.0.0:8003".parse().unwrap();
+        assert!(config.check().unwrap_err().to_string().contains("not on loopback"));
+    }
+}

@@ -1,0 +1,7 @@
+//! How it is put together and started.
+
+pub mod cli;
+pub mod config;
+pub mod run;
+pub mod screen;
+pub mod wiring;

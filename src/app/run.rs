@@ -1,0 +1,182 @@
+//! Starts, serves, drains, stops.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::api::listen::{Connections, Protocol};
+use crate::app::config::{Config, Log, LogFormat};
+use crate::app::screen::{self, Addresses};
+use crate::app::wiring::House;
+use crate::platform::cores::CoreRuntimes;
+
+struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+    metrics: TcpListener,
+    admin: TcpListener,
+}
+
+/// Runs a server until SIGTERM or SIGINT, and through its drain.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting.
+pub fn run(config: &Config, ready_fd: Option<i32>) -> anyhow::Result<()> {
+    start_log(&config.log)?;
+    let control = Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("control runtime")?;
+    let house = House::build(config, control.handle().clone())?;
+    let cores = Arc::new(CoreRuntimes::start("core", house.cores).context("core runtimes")?);
+    let served = control.block_on(serve(config, &house, &cores, ready_fd));
+    stop(house, cores, control);
+    served
+}
+
+async fn serve(
+    config: &Config,
+    house: &House,
+    cores: &Arc<CoreRuntimes>,
+    ready_fd: Option<i32>,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("signal handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signal handler")?;
+    let (listeners, addresses) = Listeners::bind(config).await?;
+    let connections = Connections::new(config.limits);
+    let (stop, stopped) = watch::channel(false);
+    listeners.serve(config, house, (&connections, cores), &stopped)?;
+    let models = house.repository.models()?;
+    let started = tokio::select! {
+        () = house.changes.start_up(models, house.cores) => true,
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    if started {
+        announce(house, &addresses, ready_fd)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    tracing::info!(in_flight = house.admission.inside(), "stopping");
+    connections.stop();
+    let drain = Duration::from_secs(config.server.drain_timeout_s);
+    tokio::select! {
+        ended = tokio::time::timeout(drain, connections.ended()) => {
+            if ended.is_err() {
+                tracing::warn!(in_flight = house.admission.inside(), "drain timeout: requests were cut off");
+            }
+        }
+        _ = terminate.recv() => tracing::warn!("second signal: requests were cut off"),
+        _ = interrupt.recv() => tracing::warn!("second signal: requests were cut off"),
+    }
+    house.admission.close();
+    stop.send_replace(true);
+    Ok(())
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> anyhow::Result<(Self, Addresses)> {
+        let server = &config.server;
+        let listeners = Self {
+            http: bind("http", server.http).await?,
+            grpc: bind("grpc", server.grpc).await?,
+            metrics: bind("metrics", server.metrics).await?,
+            admin: bind("admin", server.admin).await?,
+        };
+        let addresses = Addresses {
+            http: listeners.http.local_addr()?,
+            grpc: listeners.grpc.local_addr()?,
+            metrics: listeners.metrics.local_addr()?,
+            admin: listeners.admin.local_addr()?,
+        };
+        Ok((listeners, addresses))
+    }
+
+    fn serve(
+        self,
+        config: &Config,
+        house: &House,
+        (connections, cores): (&Arc<Connections>, &Arc<CoreRuntimes>),
+        stopped: &watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        let http = Protocol::Http(house.rest(config, config.server.http.ip().is_loopback()));
+        let grpc = Protocol::Grpc(house.grpc(config, config.server.grpc.ip().is_loopback())?);
+        for (listener, protocol) in [(self.http, http), (self.grpc, grpc)] {
+            let (connections, cores) = (Arc::clone(connections), Arc::clone(cores));
+            drop(tokio::spawn(connections.accept(listener, protocol, cores)));
+        }
+        for (listener, router) in [(self.metrics, house.probes()), (self.admin, house.admin())] {
+            let mut stopped = stopped.clone();
+            let until = async move { drop(stopped.wait_for(|&stop| stop).await) };
+            let server = axum::serve(listener, router).with_graceful_shutdown(until);
+            drop(tokio::spawn(async move { server.await.ok() }));
+        }
+        Ok(())
+    }
+}
+
+async fn bind(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{name} address {address} cannot be taken; choose another with --{name} ADDR:PORT")
+    })
+}
+
+fn announce(house: &House, addresses: &Addresses, ready_fd: Option<i32>) -> anyhow::Result<()> {
+    let screen = screen::draw(&house.changes.snapshot(), addresses, &house.library);
+    show(&screen);
+    let line = serde_json::to_string(addresses)?;
+    tracing::info!(addresses = %line, "ready");
+    if let Some(fd) = ready_fd {
+        tell(fd, &line).context("--ready-fd")?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the screen that greets whoever started us")]
+fn show(screen: &str) {
+    print!("{screen}");
+}
+
+fn tell(fd: i32, line: &str) -> std::io::Result<()> {
+    // Through /proc, because taking a raw descriptor over is unsafe and this happens once.
+    let mut file = std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{fd}"))?;
+    writeln!(file, "{line}")
+}
+
+fn start_log(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.filter).with_context(|| {
+        format!("log.filter is '{}', expected a level such as info", log.filter)
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second server in one process (a test) keeps the first one's log.
+    let set = match log.format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    drop(set);
+    Ok(())
+}
+
+fn stop(house: House, cores: Arc<CoreRuntimes>, control: Runtime) {
+    if let Some(cores) = Arc::into_inner(cores) {
+        cores.stop();
+    }
+    house.stop();
+    control.shutdown_timeout(Duration::from_secs(1));
+}
+
+/// Control work waits for disks and clients, seldom for processors.
+const CONTROL_THREADS: usize = 2;

@@ -1,0 +1,134 @@
+//! Builds every part once, ground floor first; knows all of them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::runtime::Handle;
+
+use crate::api::admin;
+use crate::api::oip::grpc::Grpc;
+use crate::api::oip::rest::Rest;
+use crate::api::oip::service::Service;
+use crate::api::probes;
+use crate::api::session::Access;
+use crate::app::config::Config;
+use crate::control::change::{Changes, Road};
+use crate::control::versions::Board;
+use crate::domain::model::ModelName;
+use crate::platform::clock::{Clock, System};
+use crate::platform::cores;
+use crate::platform::store::memory::Memory;
+use crate::platform::telemetry::requests::Metrics;
+use crate::serving::batching::scheduler::InferenceThreads;
+use crate::serving::gateway::admission::Admission;
+use crate::serving::gateway::infer::{Gateway, Parts};
+use crate::serving::registry::prepare::Loader;
+use crate::serving::registry::reaper::Reaper;
+use crate::serving::registry::snapshot::Published;
+use crate::serving::repository::layout::Repository;
+use crate::serving::runtime::onnx::library::Library;
+
+/// The parts of a server, built and joined, before any of them listens.
+#[derive(Debug)]
+pub struct House {
+    /// How models are changed.
+    pub changes: Changes,
+    /// Models on disk at the start.
+    pub repository: Repository,
+    /// The library that runs them.
+    pub library: Library,
+    /// The door.
+    pub admission: Arc<Admission>,
+    /// Processors to use.
+    pub cores: usize,
+    gateway: Gateway,
+    metrics: Metrics,
+    threads: InferenceThreads,
+}
+
+impl House {
+    /// Builds the parts; changes do their work on `control`.
+    ///
+    /// # Errors
+    ///
+    /// A missing library, an unreadable repository, or no threads, with what to do.
+    pub fn build(config: &Config, control: Handle) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(System);
+        let cores = if config.runtime.cores > 0 { config.runtime.cores } else { cores::usable() };
+        let library = Library::open(&config.libraries())?;
+        let name = config.repository.model_name.as_deref().map(ModelName::parse).transpose()?;
+        let repository = Repository::open(&config.repository.path, name)
+            .context("set --models DIR, or repository.path in the configuration")?;
+        let metrics = Metrics::new(library.version().to_owned());
+        let threads = InferenceThreads::start(cores).context("inference threads")?;
+        let published = Arc::new(Published::default());
+        let board = Arc::new(Board::new(Arc::clone(&published)));
+        let reaper = reaper(&board)?;
+        let loader = Loader {
+            repository: repository.clone(),
+            library: library.clone(),
+            serving: config.serving,
+            concurrency: cores,
+            ring: threads.ring(),
+            metrics: metrics.clone(),
+            bell: reaper.bell().clone(),
+            clock: Arc::clone(&clock),
+        };
+        let store = Arc::new(Memory::default());
+        let road = Road { board, loader, reaper, store, clock: Arc::clone(&clock) };
+        let changes = Changes::new(road, control);
+        let admission = Arc::new(Admission::default());
+        let gateway = Gateway::new(Parts {
+            published,
+            admission: Arc::clone(&admission),
+            observers: Vec::new(),
+            metrics: metrics.clone(),
+            clock,
+        });
+        Ok(Self { changes, repository, library, admission, cores, gateway, metrics, threads })
+    }
+
+    /// The protocol's HTTP half, for callers of a listener.
+    pub fn rest(&self, config: &Config, loopback: bool) -> Rest {
+        Rest::new(self.service(config, loopback))
+    }
+
+    /// The protocol's gRPC half, for callers of a listener.
+    ///
+    /// # Errors
+    ///
+    /// If the protocol's own description cannot be read.
+    pub fn grpc(&self, config: &Config, loopback: bool) -> anyhow::Result<Grpc> {
+        Grpc::new(self.service(config, loopback)).context("gRPC reflection")
+    }
+
+    /// The operators' routes.
+    pub fn admin(&self) -> axum::Router {
+        admin::versions::router(self.changes.clone())
+    }
+
+    /// Metrics and probes.
+    pub fn probes(&self) -> axum::Router {
+        probes::router(self.metrics.clone(), self.changes.clone())
+    }
+
+    /// Ends the inference threads, after everybody who asks them has gone.
+    pub fn stop(self) {
+        self.threads.stop();
+    }
+
+    fn service(&self, config: &Config, loopback: bool) -> Service {
+        let access = Access::of_listener(loopback);
+        Service::new(self.gateway.clone(), self.changes.clone(), access, config.limits)
+    }
+}
+
+fn reaper(board: &Arc<Board>) -> anyhow::Result<Reaper> {
+    let board = Arc::clone(board);
+    Reaper::start(move |freed| {
+        let (before_bytes, after_bytes) = (freed.before_bytes, freed.after_bytes);
+        tracing::info!(version = %freed.key, before_bytes, after_bytes, "retired");
+        board.freed(&freed.key);
+    })
+    .context("reaper thread")
+}

@@ -1,0 +1,11 @@
+//! The things we talk about: plain values, no I/O, no clock.
+
+pub mod caller;
+pub mod failure;
+pub mod inference;
+pub mod json;
+pub mod model;
+pub mod phase;
+pub mod prediction;
+pub mod signature;
+pub mod tensor;

@@ -1,0 +1,353 @@
+//! What a version accepts and answers, and the check of a request.
+
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::domain::failure::{Code, Failure};
+use crate::domain::tensor::buffer::Tensor;
+use crate::domain::tensor::dtype::DataType;
+use crate::domain::tensor::shape::{Dimensions, Shape};
+
+/// One dimension of an input or output, as the model declares it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Dim {
+    /// Always this size.
+    Fixed(i64),
+    /// Any size, but the same wherever the symbol stands; without a symbol, any size at all.
+    Any(Option<Arc<str>>),
+}
+
+/// One input or output of a model.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TensorSpec {
+    /// The name callers use.
+    pub name: Arc<str>,
+    /// The element type.
+    pub dtype: DataType,
+    /// The dimensions, outermost first.
+    pub dims: Vec<Dim>,
+}
+
+/// What a version accepts and what it answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Signature {
+    /// Inputs, in the model's order.
+    pub inputs: Vec<TensorSpec>,
+    /// Outputs, in the model's order.
+    pub outputs: Vec<TensorSpec>,
+}
+
+/// An input as the caller named it.
+#[derive(Clone, Debug)]
+pub struct NamedTensor {
+    /// The input's name.
+    pub name: String,
+    /// Its values.
+    pub tensor: Tensor,
+}
+
+/// An output that the caller asks for.
+#[derive(Clone, Debug)]
+pub struct Requested {
+    /// The output's name.
+    pub name: String,
+}
+
+/// Tensors in the order of the signature's inputs or outputs.
+pub type Tensors = SmallVec<[Tensor; 4]>;
+
+/// Positions in a signature's outputs, in the order of the answer.
+pub type Selection = SmallVec<[usize; 8]>;
+
+/// Why a request does not fit a signature.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SignatureError {
+    /// An input is missing, unknown, or there twice.
+    #[error("expected {expected} inputs but got {found}: expected [{wanted}], got [{got}]")]
+    Inputs {
+        /// How many the model has.
+        expected: usize,
+        /// How many came.
+        found: usize,
+        /// Their names.
+        wanted: String,
+        /// The names that came.
+        got: String,
+    },
+    /// Another element type.
+    #[error("input '{input}' has data type {found}, but the model expects {expected}")]
+    DataType {
+        /// Which input.
+        input: Arc<str>,
+        /// What the model has.
+        expected: DataType,
+        /// What came.
+        found: DataType,
+    },
+    /// Another shape.
+    #[error("input '{input}' has shape {found}, but the model expects {expected}")]
+    Shape {
+        /// Which input.
+        input: Arc<str>,
+        /// What the model has; -1 is any size.
+        expected: Dimensions,
+        /// What came.
+        found: Shape,
+    },
+    /// Two inputs disagree about a dimension that they share.
+    #[error(
+        "input '{input}' has {found} for dimension '{symbol}', but another input has {expected}"
+    )]
+    Disagree {
+        /// The later one.
+        input: Arc<str>,
+        /// The shared dimension's name.
+        symbol: Arc<str>,
+        /// What came first.
+        expected: i64,
+        /// What came here.
+        found: i64,
+    },
+    /// An output that the model does not have.
+    #[error("output '{output}' is not an output of the model, expected one of [{known}]")]
+    UnknownOutput {
+        /// What was asked for.
+        output: String,
+        /// What there is.
+        known: String,
+    },
+    /// An output that was asked for twice.
+    #[error("output '{output}' is asked for twice")]
+    RepeatedOutput {
+        /// Which one.
+        output: String,
+    },
+}
+
+impl Failure for SignatureError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Inputs { .. }
+            | Self::DataType { .. }
+            | Self::Shape { .. }
+            | Self::Disagree { .. } => Code::Input,
+            Self::UnknownOutput { .. } | Self::RepeatedOutput { .. } => Code::Output,
+        }
+    }
+}
+
+impl TensorSpec {
+    /// The shape as the protocol writes it, -1 for any size.
+    pub fn shape(&self) -> Vec<i64> {
+        self.dims.iter().map(Dim::wire).collect()
+    }
+
+    fn admits(&self, tensor: &Tensor) -> Result<(), SignatureError> {
+        let input = || Arc::clone(&self.name);
+        if tensor.dtype() != self.dtype {
+            let (expected, found) = (self.dtype, tensor.dtype());
+            return Err(SignatureError::DataType { input: input(), expected, found });
+        }
+        let fits = tensor.shape().len() == self.dims.len()
+            && self.dims.iter().zip(tensor.shape().iter()).all(|(dim, &size)| dim.admits(size));
+        if fits {
+            return Ok(());
+        }
+        Err(SignatureError::Shape {
+            input: input(),
+            expected: Dimensions(self.shape()),
+            found: tensor.shape().clone(),
+        })
+    }
+}
+
+impl Dim {
+    /// The size as the protocol writes it, -1 for any.
+    pub fn wire(&self) -> i64 {
+        match self {
+            Self::Fixed(size) => *size,
+            Self::Any(_) => -1,
+        }
+    }
+
+    fn admits(&self, size: i64) -> bool {
+        match self {
+            Self::Fixed(expected) => size == *expected,
+            Self::Any(_) => true,
+        }
+    }
+}
+
+impl Signature {
+    /// Puts named tensors into the model's order, after checking names, types and shapes.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`], all but its two about outputs.
+    pub fn arrange(&self, given: &[NamedTensor]) -> Result<Tensors, SignatureError> {
+        if given.len() != self.inputs.len() {
+            return Err(self.wrong_inputs(given));
+        }
+        let mut arranged = Tensors::new();
+        for spec in &self.inputs {
+            // As many given as wanted, and each wanted one found: so none is unknown or repeated.
+            let found = given.iter().find(|tensor| *tensor.name == *spec.name);
+            let tensor = &found.ok_or_else(|| self.wrong_inputs(given))?.tensor;
+            spec.admits(tensor)?;
+            arranged.push(tensor.clone());
+        }
+        self.agree(&arranged)?;
+        Ok(arranged)
+    }
+
+    /// Finds the outputs asked for; all of them where none is named.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError::UnknownOutput`], [`SignatureError::RepeatedOutput`].
+    pub fn select(&self, requested: &[Requested]) -> Result<Selection, SignatureError> {
+        if requested.is_empty() {
+            return Ok((0..self.outputs.len()).collect());
+        }
+        let mut selection = Selection::new();
+        for Requested { name } in requested {
+            let position = self.outputs.iter().position(|spec| *spec.name == **name);
+            let position = position.ok_or_else(|| SignatureError::UnknownOutput {
+                output: name.clone(),
+                known: names(self.outputs.iter().map(|spec| &*spec.name)),
+            })?;
+            if selection.contains(&position) {
+                return Err(SignatureError::RepeatedOutput { output: name.clone() });
+            }
+            selection.push(position);
+        }
+        Ok(selection)
+    }
+
+    fn agree(&self, tensors: &Tensors) -> Result<(), SignatureError> {
+        let mut sizes: SmallVec<[(&Arc<str>, i64); 4]> = SmallVec::new();
+        for (spec, tensor) in self.inputs.iter().zip(tensors) {
+            for (dim, &found) in spec.dims.iter().zip(tensor.shape().iter()) {
+                let Dim::Any(Some(symbol)) = dim else { continue };
+                match sizes.iter().find(|(known, _)| *known == symbol) {
+                    Some(&(_, expected)) if expected != found => {
+                        let (input, symbol) = (Arc::clone(&spec.name), Arc::clone(symbol));
+                        return Err(SignatureError::Disagree { input, symbol, expected, found });
+                    }
+                    Some(_) => {}
+                    None => sizes.push((symbol, found)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong_inputs(&self, given: &[NamedTensor]) -> SignatureError {
+        SignatureError::Inputs {
+            expected: self.inputs.len(),
+            found: given.len(),
+            wanted: names(self.inputs.iter().map(|spec| &*spec.name)),
+            got: names(given.iter().map(|tensor| &*tensor.name)),
+        }
+    }
+}
+
+impl fmt::Display for TensorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.name, self.dtype, Dimensions(self.shape()))
+    }
+}
+
+// A request may name thousands of inputs; the message about them stays readable.
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let all: Vec<&str> = names.collect();
+    let shown: Vec<String> =
+        all.iter().take(16).map(|name| format!("'{}'", excerpt(name))).collect();
+    let rest = if all.len() > shown.len() { ", ..." } else { "" };
+    format!("{}{rest}", shown.join(", "))
+}
+
+fn excerpt(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dim, NamedTensor, Requested, Signature, TensorSpec};
+    use crate::domain::tensor::buffer::Tensor;
+    use crate::domain::tensor::dtype::DataType;
+    use crate::domain::tensor::shape::Shape;
+
+    fn spec(name: &str, dims: Vec<Dim>) -> TensorSpec {
+        TensorSpec { name: name.into(), dtype: DataType::Fp32, dims }
+    }
+
+    fn rows(symbol: &str, width: i64) -> Vec<Dim> {
+        vec![Dim::Any(Some(symbol.into())), Dim::Fixed(width)]
+    }
+
+    fn signature() -> Signature {
+        Signature {
+            inputs: vec![spec("left", rows("batch", 2)), spec("right", rows("batch", 1))],
+            outputs: vec![spec("sum", rows("batch", 1)), spec("product", rows("batch", 1))],
+        }
+    }
+
+    fn given(name: &str, dims: [i64; 2]) -> NamedTensor {
+        let shape = Shape::new(&dims).unwrap();
+        let data = vec![0; shape.elements() * 4].into();
+        let tensor = Tensor::new(DataType::Fp32, shape, data).unwrap();
+        NamedTensor { name: name.into(), tensor }
+    }
+
+    fn refusal(given: &[NamedTensor]) -> String {
+        signature().arrange(given).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn inputs_come_out_in_the_order_of_the_model() {
+        let tensors =
+            signature().arrange(&[given("right", [3, 1]), given("left", [3, 2])]).unwrap();
+        assert_eq!(&tensors[0].shape()[..], [3, 2]);
+        assert_eq!(&tensors[1].shape()[..], [3, 1]);
+    }
+
+    #[test]
+    fn missing_unknown_and_repeated_inputs_are_named() {
+        let text = refusal(&[given("left", [3, 2])]);
+        assert_eq!(text, "expected 2 inputs but got 1: expected ['left', 'right'], got ['left']");
+        assert!(
+            refusal(&[given("left", [3, 2]), given("left", [3, 2])]).contains("'left', 'left'")
+        );
+        assert!(
+            refusal(&[given("left", [3, 2]), given("x", [3, 2])]).contains("got ['left', 'x']")
+        );
+    }
+
+    #[test]
+    fn a_wrong_shape_says_what_was_found_and_expected() {
+        let text = refusal(&[given("left", [3, 5]), given("right", [3, 1])]);
+        assert_eq!(text, "input 'left' has shape [3,5], but the model expects [-1,2]");
+    }
+
+    #[test]
+    fn inputs_that_share_a_dimension_must_agree() {
+        let text = refusal(&[given("left", [3, 2]), given("right", [4, 1])]);
+        assert_eq!(text, "input 'right' has 4 for dimension 'batch', but another input has 3");
+    }
+
+    #[test]
+    fn outputs_are_selected_in_the_order_asked_and_only_once() {
+        let ask = |names: &[&str]| -> Vec<Requested> {
+            names.iter().map(|&name| Requested { name: name.into() }).collect()
+        };
+        let signature = signature();
+        assert_eq!(signature.select(&[]).unwrap().as_slice(), [0, 1]);
+        assert_eq!(signature.select(&ask(&["product", "sum"])).unwrap().as_slice(), [1, 0]);
+        assert!(signature.select(&ask(&["sum", "sum"])).unwrap_err().to_string().contains("twice"));
+        let unknown = signature.select(&ask(&["mean"])).unwrap_err().to_string();
+        assert!(unknown.contains("expected one of ['sum', 'product']"), "{unknown}");
+    }
+}

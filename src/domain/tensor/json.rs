@@ -1,0 +1,353 @@
+//! Tensor values as JSON: straight from text into wire form, and back.
+//!
+//! A `data` array may be flat or nested; only the order and number of its values count, as the
+//! protocol says. Numbers go from decimal to their own type in one rounding, never through a wider
+//! one, and come back as the shortest text that reads as the same number.
+
+use bytes::Bytes;
+
+use crate::domain::json::{JsonError, Next, Scanner};
+use crate::domain::tensor::buffer::{LENGTH, Tensor, TensorError};
+use crate::domain::tensor::dtype::DataType;
+use crate::domain::tensor::shape::Shape;
+
+/// Why JSON is not the tensor it claims to be, or a tensor cannot be JSON.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DataError {
+    /// The text is broken.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A value does not fit the type.
+    #[error("value {found} at byte {at} is no {dtype}")]
+    Value {
+        /// The value, cut to what fits a message.
+        found: String,
+        /// Offset in the text.
+        at: usize,
+        /// The declared type.
+        dtype: DataType,
+    },
+    /// Another number of values.
+    #[error("shape {shape} takes {expected} values, but data has {found}")]
+    Count {
+        /// The declared shape.
+        shape: Shape,
+        /// Values that the shape asks for.
+        expected: usize,
+        /// Values that came.
+        found: usize,
+    },
+    /// A type that has no form in JSON here.
+    #[error("{dtype} has no form in JSON, send and ask for it as binary data")]
+    NoForm {
+        /// The type.
+        dtype: DataType,
+    },
+    /// An output string that is not text.
+    #[error("element {index} is not UTF-8, ask for this output as binary data")]
+    NotText {
+        /// Which element, from 0.
+        index: usize,
+    },
+    /// The values do not make a tensor.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+/// Reads the values of a `data` array.
+///
+/// Allocates once, and never more than the text can hold, whatever the shape claims.
+///
+/// # Errors
+///
+/// [`DataError`], with the place of the first value that does not fit.
+pub fn read(scanner: &mut Scanner<'_>, dtype: DataType, shape: Shape) -> Result<Tensor, DataError> {
+    // A value takes two bytes of text at least, itself and a comma.
+    let most = scanner.left() / 2 + 1;
+    let room = shape.elements().min(most) * dtype.size().unwrap_or(LENGTH);
+    let mut values = Values { out: Vec::with_capacity(room), count: 0 };
+    match dtype {
+        DataType::Bool => values.read(scanner, dtype, bool_value)?,
+        DataType::Uint8 => values.read(scanner, dtype, integer(u8::to_le_bytes))?,
+        DataType::Uint16 => values.read(scanner, dtype, integer(u16::to_le_bytes))?,
+        DataType::Uint32 => values.read(scanner, dtype, integer(u32::to_le_bytes))?,
+        DataType::Uint64 => values.read(scanner, dtype, integer(u64::to_le_bytes))?,
+        DataType::Int8 => values.read(scanner, dtype, integer(i8::to_le_bytes))?,
+        DataType::Int16 => values.read(scanner, dtype, integer(i16::to_le_bytes))?,
+        DataType::Int32 => values.read(scanner, dtype, integer(i32::to_le_bytes))?,
+        DataType::Int64 => values.read(scanner, dtype, integer(i64::to_le_bytes))?,
+        DataType::Fp32 => values.read(scanner, dtype, float(f32::is_finite, f32::to_le_bytes))?,
+        DataType::Fp64 => values.read(scanner, dtype, float(f64::is_finite, f64::to_le_bytes))?,
+        DataType::Bytes => values.read_strings(scanner)?,
+        DataType::Fp16 | DataType::Bf16 => return Err(DataError::NoForm { dtype }),
+    }
+    let (expected, found) = (shape.elements(), values.count);
+    if found != expected {
+        return Err(DataError::Count { shape, expected, found });
+    }
+    Ok(Tensor::new(dtype, shape, Bytes::from(values.out))?)
+}
+
+/// Writes a tensor's values as a flat array, numbers in their shortest form.
+///
+/// NaN and the infinities are written as the literals that Python reads.
+///
+/// # Errors
+///
+/// [`DataError::NoForm`], [`DataError::NotText`].
+pub fn write(tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), DataError> {
+    match tensor.dtype() {
+        DataType::Bool => numbers(tensor, out, |[value]: [u8; 1], out| {
+            out.extend_from_slice(if value == 0 { b"false" } else { b"true" });
+        }),
+        DataType::Uint8 => numbers(tensor, out, |bytes, out| int(u8::from_le_bytes(bytes), out)),
+        DataType::Uint16 => numbers(tensor, out, |bytes, out| int(u16::from_le_bytes(bytes), out)),
+        DataType::Uint32 => numbers(tensor, out, |bytes, out| int(u32::from_le_bytes(bytes), out)),
+        DataType::Uint64 => numbers(tensor, out, |bytes, out| int(u64::from_le_bytes(bytes), out)),
+        DataType::Int8 => numbers(tensor, out, |bytes, out| int(i8::from_le_bytes(bytes), out)),
+        DataType::Int16 => numbers(tensor, out, |bytes, out| int(i16::from_le_bytes(bytes), out)),
+        DataType::Int32 => numbers(tensor, out, |bytes, out| int(i32::from_le_bytes(bytes), out)),
+        DataType::Int64 => numbers(tensor, out, |bytes, out| int(i64::from_le_bytes(bytes), out)),
+        DataType::Fp32 => numbers(tensor, out, |bytes, out| real(f32::from_le_bytes(bytes), out)),
+        DataType::Fp64 => numbers(tensor, out, |bytes, out| real(f64::from_le_bytes(bytes), out)),
+        DataType::Bytes => return strings(tensor, out),
+        dtype @ (DataType::Fp16 | DataType::Bf16) => return Err(DataError::NoForm { dtype }),
+    }
+    Ok(())
+}
+
+struct Values {
+    out: Vec<u8>,
+    count: usize,
+}
+
+impl Values {
+    fn read<const N: usize>(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        dtype: DataType,
+        value: impl Fn(&mut Scanner<'_>) -> Result<Option<[u8; N]>, JsonError> + Copy,
+    ) -> Result<(), DataError> {
+        scanner.array(|scanner| {
+            if scanner.peek()? == Next::Array {
+                return self.read(scanner, dtype, value);
+            }
+            let mut again = scanner.clone();
+            let Some(bytes) = value(scanner)? else {
+                let at = again.offset();
+                let text = String::from_utf8_lossy(again.skip()?);
+                return Err(DataError::Value { found: text.chars().take(32).collect(), at, dtype });
+            };
+            self.out.extend_from_slice(&bytes);
+            self.count += 1;
+            Ok(())
+        })
+    }
+
+    fn read_strings(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DataError> {
+        scanner.array(|scanner| {
+            if scanner.peek()? == Next::Array {
+                return self.read_strings(scanner);
+            }
+            let text = scanner.string()?;
+            let length = u32::try_from(text.len()).map_err(|_| scanner.error("string of 4 GiB"))?;
+            self.out.extend_from_slice(&length.to_le_bytes());
+            self.out.extend_from_slice(text.as_bytes());
+            self.count += 1;
+            Ok(())
+        })
+    }
+}
+
+// The readers give `None` for a value that is there but does not fit the type.
+
+fn bool_value(scanner: &mut Scanner<'_>) -> Result<Option<[u8; 1]>, JsonError> {
+    match scanner.peek()? {
+        Next::Bool => Ok(Some([u8::from(scanner.bool()?)])),
+        Next::Number => Ok(match scanner.number()? {
+            "0" => Some([0]),
+            "1" => Some([1]),
+            _ => None,
+        }),
+        Next::Object | Next::Array | Next::String | Next::Null => Ok(None),
+    }
+}
+
+fn integer<T: std::str::FromStr, const N: usize>(
+    bytes: impl Fn(T) -> [u8; N] + Copy,
+) -> impl Fn(&mut Scanner<'_>) -> Result<Option<[u8; N]>, JsonError> + Copy {
+    move |scanner| match scanner.peek()? {
+        Next::Number => Ok(scanner.number()?.parse().ok().map(bytes)),
+        Next::Object | Next::Array | Next::String | Next::Bool | Next::Null => Ok(None),
+    }
+}
+
+fn float<T: fast_float2::FastFloat, const N: usize>(
+    is_finite: impl Fn(T) -> bool + Copy,
+    bytes: impl Fn(T) -> [u8; N] + Copy,
+) -> impl Fn(&mut Scanner<'_>) -> Result<Option<[u8; N]>, JsonError> + Copy {
+    move |scanner| {
+        let next = scanner.peek()?;
+        let quoted = if next == Next::String { Some(scanner.string()?) } else { None };
+        let text = match (&quoted, next) {
+            (Some(text), _) => &**text,
+            (None, Next::Number) => scanner.number()?,
+            (None, _) => return Ok(None),
+        };
+        let literal = matches!(text, "NaN" | "Infinity" | "-Infinity");
+        if quoted.is_some() && !literal {
+            return Ok(None);
+        }
+        // A finite number that the type can only hold as infinity is an error, not an infinity.
+        let value = fast_float2::parse::<T, _>(text).ok();
+        Ok(value.filter(|&value| literal || is_finite(value)).map(bytes))
+    }
+}
+
+fn numbers<const N: usize>(
+    tensor: &Tensor,
+    out: &mut Vec<u8>,
+    write: impl Fn([u8; N], &mut Vec<u8>),
+) {
+    out.push(b'[');
+    let (values, _) = tensor.data().as_chunks::<N>();
+    for (index, &value) in values.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(value, out);
+    }
+    out.push(b']');
+}
+
+fn strings(tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), DataError> {
+    out.push(b'[');
+    for (index, element) in tensor.elements().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let text = std::str::from_utf8(element).map_err(|_| DataError::NotText { index })?;
+        string(text, out);
+    }
+    out.push(b']');
+    Ok(())
+}
+
+/// Writes a string with the escapes that JSON asks for.
+pub fn string(text: &str, out: &mut Vec<u8>) {
+    // Writing text into memory cannot fail; the result is the signature of the general case.
+    serde_json::to_writer(out, text).ok();
+}
+
+fn int(value: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn real(value: impl zmij::Float, out: &mut Vec<u8>) {
+    let mut buffer = zmij::Buffer::new();
+    out.extend_from_slice(match buffer.format(value) {
+        "inf" => b"Infinity",
+        "-inf" => b"-Infinity",
+        text => text.as_bytes(),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{read, write};
+    use crate::domain::json::Scanner;
+    use crate::domain::tensor::buffer::Tensor;
+    use crate::domain::tensor::dtype::DataType;
+    use crate::domain::tensor::shape::Shape;
+    use proptest::prelude::*;
+
+    fn parse(text: &str, dtype: DataType, dims: &[i64]) -> Result<Tensor, String> {
+        let shape = Shape::new(dims).unwrap();
+        read(&mut Scanner::new(text.as_bytes()), dtype, shape).map_err(|error| error.to_string())
+    }
+
+    fn text(tensor: &Tensor) -> String {
+        let mut out = Vec::new();
+        write(tensor, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn flat_and_nested_data_are_the_same_tensor() {
+        let flat = parse("[1, 2.5, 3, -4]", DataType::Fp32, &[2, 2]).unwrap();
+        assert_eq!(parse("[[1, 2.5], [3, -4]]", DataType::Fp32, &[2, 2]).unwrap(), flat);
+        assert_eq!(text(&flat), "[1.0,2.5,3.0,-4.0]");
+    }
+
+    #[test]
+    fn a_wrong_count_and_a_wrong_value_say_what_was_found() {
+        let count = parse("[1, 2, 3]", DataType::Fp32, &[2, 2]).unwrap_err();
+        assert_eq!(count, "shape [2,2] takes 4 values, but data has 3");
+        for (data, dtype, expected) in [
+            ("[1, 300]", DataType::Uint8, "value 300 at byte 4 is no UINT8"),
+            ("[1.5]", DataType::Int32, "value 1.5 at byte 1 is no INT32"),
+            ("[\"1\"]", DataType::Fp32, "value \"1\" at byte 1 is no FP32"),
+            ("[1e39]", DataType::Fp32, "value 1e39 at byte 1 is no FP32"),
+            ("[null]", DataType::Bool, "value null at byte 1 is no BOOL"),
+            ("[{\"a\": 1}]", DataType::Fp64, "value {\"a\": 1} at byte 1 is no FP64"),
+        ] {
+            assert_eq!(parse(data, dtype, &[1]).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn infinities_and_nan_go_both_ways_as_literals_and_as_strings() {
+        for data in ["[NaN,Infinity,-Infinity]", "[\"NaN\",\"Infinity\",\"-Infinity\"]"] {
+            let tensor = parse(data, DataType::Fp64, &[3]).unwrap();
+            assert_eq!(text(&tensor), "[NaN,Infinity,-Infinity]");
+        }
+    }
+
+    #[test]
+    fn a_shape_that_claims_terabytes_allocates_nothing() {
+        let error = parse("[1]", DataType::Fp64, &[1 << 40]).unwrap_err();
+        assert!(error.contains("takes 1099511627776 values, but data has 1"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_float_comes_back_bit_for_bit(values in prop::collection::vec(any::<f32>(), 0..9)) {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let dims = [i64::try_from(values.len()).unwrap()];
+            let shape = Shape::new(&dims).unwrap();
+            let tensor = Tensor::new(DataType::Fp32, shape, bytes.into()).unwrap();
+            let back = parse(&text(&tensor), DataType::Fp32, &dims).unwrap();
+            for (value, back) in values.iter().zip(back.data().chunks(4)) {
+                let back = f32::from_le_bytes(back.try_into().unwrap());
+                prop_assert!(value.to_bits() == back.to_bits() || value.is_nan() && back.is_nan());
+            }
+        }
+
+        // What Python's client does: it writes the float32 as a double, and reads one back.
+        #[test]
+        fn a_client_that_computes_in_doubles_keeps_every_bit(value in any::<f32>()) {
+            prop_assume!(value.is_finite());
+            let sent = format!("[{}]", serde_json::to_string(&f64::from(value)).unwrap());
+            let tensor = parse(&sent, DataType::Fp32, &[1]).unwrap();
+            prop_assert_eq!(&tensor.data()[..], value.to_le_bytes());
+            let received: Vec<f64> = serde_json::from_str(&text(&tensor)).unwrap();
+            #[expect(clippy::cast_possible_truncation, reason = "numpy does this")]
+            let narrowed = received[0] as f32;
+            prop_assert_eq!(narrowed.to_bits(), value.to_bits());
+        }
+
+        #[test]
+        fn integers_come_back(values in prop::collection::vec(any::<i64>(), 1..9)) {
+            let written = serde_json::to_string(&values).unwrap();
+            let dims = [i64::try_from(values.len()).unwrap()];
+            prop_assert_eq!(text(&parse(&written, DataType::Int64, &dims).unwrap()), written);
+        }
+
+        #[test]
+        fn strings_come_back(values in prop::collection::vec(any::<String>(), 1..5)) {
+            let written = serde_json::to_string(&values).unwrap();
+            let dims = [i64::try_from(values.len()).unwrap()];
+            prop_assert_eq!(text(&parse(&written, DataType::Bytes, &dims).unwrap()), written);
+        }
+    }
+}

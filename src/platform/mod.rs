@@ -1,0 +1,7 @@
+//! What we borrow from outside: time, storage, memory, processors, telemetry.
+
+pub mod clock;
+pub mod cores;
+pub mod memory;
+pub mod store;
+pub mod telemetry;

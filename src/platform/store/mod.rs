@@ -1,0 +1,4 @@
+//! Versioned documents and an append-only journal.
+
+pub mod journal;
+pub mod memory;

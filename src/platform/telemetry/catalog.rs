@@ -1,0 +1,77 @@
+//! Every metric's name, unit, labels and help, in one place.
+//!
+//! `docs/metrics.md` is written from this table and compared in a test.
+
+use prometheus_client::metrics::MetricType;
+
+/// A metric as scrapers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The name; counters get the suffix `_total` when written.
+    pub name: &'static str,
+    /// What one unit of the value is.
+    pub unit: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: MetricType,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it tells, as one sentence.
+    pub help: &'static str,
+}
+
+/// Time from the first byte read to the last byte handed over.
+pub const REQUEST_DURATION: Metric = Metric {
+    name: "tidegate_request_duration_seconds",
+    unit: "seconds",
+    kind: MetricType::Histogram,
+    labels: &["model", "version"],
+    help: "Time of an inference from its first byte read to its last byte handed to the transport",
+};
+
+/// Time in each phase of a request.
+pub const PHASE_DURATION: Metric = Metric {
+    name: "tidegate_phase_duration_seconds",
+    unit: "seconds",
+    kind: MetricType::Histogram,
+    labels: &["model", "version", "phase"],
+    help: "Time that an inference spent in one phase: decode, admit, choose, lease, queue, run, encode, observe",
+};
+
+/// How inferences ended.
+pub const REQUESTS: Metric = Metric {
+    name: "tidegate_requests",
+    unit: "requests",
+    kind: MetricType::Counter,
+    labels: &["model", "version", "outcome"],
+    help: "Inferences by outcome: ok, or the kind of failure; without model where none was found",
+};
+
+/// What serves.
+pub const SERVING: Metric = Metric {
+    name: "tidegate_version_serving",
+    unit: "versions",
+    kind: MetricType::Gauge,
+    labels: &["model", "version"],
+    help: "1 for each version that takes requests which name no version",
+};
+
+/// Memory of the process.
+pub const RESIDENT: Metric = Metric {
+    name: "process_resident_memory_bytes",
+    unit: "bytes",
+    kind: MetricType::Gauge,
+    labels: &[],
+    help: "Memory of this process that is resident",
+};
+
+/// Who we are.
+pub const BUILD: Metric = Metric {
+    name: "tidegate_build",
+    unit: "builds",
+    kind: MetricType::Gauge,
+    labels: &["version", "onnxruntime"],
+    help: "1, labelled with the version of this program and of the ONNX Runtime library it loaded",
+};
+
+/// Every metric, in the order of the documentation.
+pub const ALL: [Metric; 6] = [REQUEST_DURATION, PHASE_DURATION, REQUESTS, SERVING, RESIDENT, BUILD];

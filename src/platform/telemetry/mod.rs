@@ -1,0 +1,5 @@
+//! Metrics: what we count, how it is kept without locks, how it is written out.
+
+pub mod catalog;
+pub mod histogram;
+pub mod requests;

@@ -1,0 +1,8 @@
+//! Models in memory: their states, and what of them is served.
+
+pub mod lease;
+pub mod prepare;
+pub mod reaper;
+pub mod snapshot;
+pub mod state;
+pub mod version;

@@ -1,0 +1,211 @@
+//! Prepares a version: reads, verifies, loads and warms it.
+//!
+//! Nothing that serves is touched: a version that cannot be prepared changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::domain::failure::{Code, Failure};
+use crate::domain::inference::Origin;
+use crate::domain::model::{Digest, VersionKey};
+use crate::domain::signature::{Dim, Signature, TensorSpec, Tensors};
+use crate::domain::tensor::buffer::{LENGTH, Tensor};
+use crate::domain::tensor::shape::Shape;
+use crate::platform::clock::Clock;
+use crate::platform::telemetry::requests::Metrics;
+use crate::serving::batching::queue::{Placement, Queue};
+use crate::serving::batching::scheduler::Ring;
+use crate::serving::registry::state::Step;
+use crate::serving::registry::version::{Bell, Version};
+use crate::serving::repository::digest;
+use crate::serving::repository::layout::{Files, Repository, RepositoryError};
+use crate::serving::runtime::engine::{Engine, Job, Run, RunError};
+use crate::serving::runtime::onnx::library::Library;
+use crate::serving::runtime::onnx::session::{self, Memory, SessionError};
+
+/// How versions are run.
+#[derive(Clone, Copy, Debug, serde::Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Serving {
+    /// Runs up to this long, in microseconds, happen on the I/O thread.
+    pub light_run_us: u64,
+    /// Requests that may wait for an inference thread, for each version.
+    pub queue_capacity: usize,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        // 500 us: a longer run would delay every other connection of its core by more than a
+        // thread hop costs (60-120 us of processor time, decision 0002).
+        // 256: at 10 ms a run on two threads, the last one waits 1.3 s; more would only time out.
+        Self { light_run_us: 500, queue_capacity: 256 }
+    }
+}
+
+/// All that is needed to make a version of files.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    /// Where the files are.
+    pub repository: Repository,
+    /// What runs them.
+    pub library: Library,
+    /// How they are run.
+    pub serving: Serving,
+    /// Runs at once, for each version.
+    pub concurrency: usize,
+    /// Inference threads for heavy versions.
+    pub ring: Ring,
+    /// Where counters are kept.
+    pub metrics: Metrics,
+    /// Wakes the reaper.
+    pub bell: Bell,
+    /// For measuring.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a version could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Its files are not there.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// Its files cannot be read.
+    #[error("the version's files cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    /// No session came of it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl Failure for PrepareError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Repository(RepositoryError::NoModel { .. }) => Code::Version,
+            Self::Repository(_) | Self::Read(_) | Self::Session(_) => Code::Load,
+        }
+    }
+}
+
+impl Loader {
+    /// Makes a version of its files; `progress` hears of each step on the way there.
+    ///
+    /// Blocks for milliseconds to seconds: call it on a thread that may.
+    ///
+    /// # Errors
+    ///
+    /// [`PrepareError`], with the reason in words that help.
+    pub fn prepare(
+        &self,
+        key: &VersionKey,
+        mut progress: impl FnMut(Step),
+    ) -> Result<Arc<Version>, PrepareError> {
+        let files = self.repository.locate(key)?;
+        let digest = self.digest(&files)?;
+        progress(Step::Verify);
+        progress(Step::Load);
+        let engine =
+            session::open(&self.library, &files.model, Self::guess(&files), self.concurrency)?;
+        progress(Step::Warm);
+        let (engine, placement) = self.warm(engine, &files)?;
+        let engine: Arc<dyn Engine> = engine;
+        let (ring, clock) = (self.ring.clone(), Arc::clone(&self.clock));
+        let queue = Queue::new(engine, placement, self.serving.queue_capacity, ring, clock);
+        let metrics = self.metrics.version(key.model.as_str(), &key.number.to_string());
+        let origin = Origin::new(key.model.clone(), key.number, digest);
+        Ok(Arc::new(Version::new(origin, queue, metrics, self.bell.clone())))
+    }
+
+    /// What the version's files are now.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the path.
+    pub fn digest(&self, files: &Files) -> std::io::Result<Digest> {
+        digest::of_folder(&files.folder, self.repository.root())
+    }
+
+    // Whether runs are light is known only after the first ones; small files almost always are.
+    fn guess(files: &Files) -> Memory {
+        let bytes = files.model.metadata().map_or(0, |metadata| metadata.len());
+        if bytes <= LIGHT_FILE_BYTES { Memory::Light } else { Memory::Heavy }
+    }
+
+    fn warm(
+        &self,
+        engine: impl Engine,
+        files: &Files,
+    ) -> Result<(Arc<dyn Engine>, Placement), PrepareError> {
+        let engine: Arc<dyn Engine> = Arc::new(engine);
+        let light = match self.measure(&*engine) {
+            Ok(took) => took <= Duration::from_micros(self.serving.light_run_us),
+            Err(error) => {
+                // Zeros are no valid input for every model (an index, a division): not a reason to
+                // refuse it, but nothing is known about its runs, so they leave the I/O thread.
+                tracing::warn!(%error, model = %files.model.display(), "warm-up run failed");
+                false
+            }
+        };
+        let (memory, placement) = if light {
+            (Memory::Light, Placement::InPlace)
+        } else {
+            (Memory::Heavy, Placement::Threads)
+        };
+        if memory == Self::guess(files) {
+            return Ok((engine, placement));
+        }
+        let engine = session::open(&self.library, &files.model, memory, self.concurrency)?;
+        // The first runs of a session allocate; nobody should wait for them.
+        drop(self.measure(&engine));
+        Ok((Arc::new(engine), placement))
+    }
+
+    fn measure(&self, engine: &dyn Engine) -> Result<Duration, RunError> {
+        let inputs = zeros(engine.signature());
+        let outputs: Vec<usize> = (0..engine.signature().outputs.len()).collect();
+        let mut best = Duration::MAX;
+        for _ in 0..WARM_RUNS {
+            let started = self.clock.now();
+            let job = Job { inputs: &inputs, outputs: &outputs, switch: None };
+            match engine.run(job) {
+                Run::Done(result) => drop(result?),
+                Run::Later(later) => {
+                    if let Ok(result) = later.blocking_recv() {
+                        drop(result?);
+                    }
+                }
+            }
+            best = best.min(self.clock.now().saturating_duration_since(started));
+        }
+        Ok(best)
+    }
+}
+
+// One row of zeros, or of empty strings.
+fn zeros(signature: &Signature) -> Tensors {
+    signature.inputs.iter().filter_map(zero).collect()
+}
+
+fn zero(spec: &TensorSpec) -> Option<Tensor> {
+    let dims: Vec<i64> = spec
+        .dims
+        .iter()
+        .map(|dim| match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Any(_) => 1,
+        })
+        .collect();
+    let shape = Shape::new(&dims).ok()?;
+    let bytes = match shape.bytes(spec.dtype) {
+        Some(bytes) => bytes,
+        None => shape.elements().checked_mul(LENGTH)?,
+    };
+    Tensor::new(spec.dtype, shape, Bytes::from(vec![0; bytes])).ok()
+}
+
+/// Files up to this size are first opened as light ones.
+const LIGHT_FILE_BYTES: u64 = 1 << 20;
+
+/// Enough for lazy allocations to be over, few enough for a run of a second.
+const WARM_RUNS: usize = 4;

@@ -1,0 +1,113 @@
+//! Frees versions that drain, once nobody uses them any more.
+//!
+//! Freeing a large session takes milliseconds and unmaps memory; no request and no other version
+//! waits for it. What is measured before and after says whether memory really came back.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::domain::model::VersionKey;
+use crate::platform::memory;
+use crate::serving::registry::version::{Bell, Version};
+
+/// The reaper, as those see it who hand versions to it.
+#[derive(Debug)]
+pub struct Reaper {
+    retired: Option<Sender<Arc<Version>>>,
+    bell: Bell,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What came of a version that was freed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Freed {
+    /// Which one.
+    pub key: VersionKey,
+    /// Resident memory of the process before, in bytes.
+    pub before_bytes: u64,
+    /// Resident memory of the process after, in bytes.
+    pub after_bytes: u64,
+}
+
+impl Reaper {
+    /// Starts the thread; `told` hears of each version that was freed, on that thread.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if it gives no thread.
+    pub fn start(told: impl Fn(Freed) + Send + 'static) -> io::Result<Self> {
+        let (retired, incoming) = crossbeam_channel::unbounded();
+        let (ring, rung) = crossbeam_channel::bounded(1);
+        let thread = std::thread::Builder::new().name("reaper".to_owned());
+        let thread = thread.spawn(move || reap(&incoming, &rung, told))?;
+        Ok(Self { retired: Some(retired), bell: Bell::new(ring), thread: Some(thread) })
+    }
+
+    /// What the leases of versions that drain ring.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Takes a version that no snapshot names any more; it is freed after its last lease.
+    pub fn retire(&self, version: Arc<Version>) {
+        version.start_draining();
+        if let Some(retired) = &self.retired {
+            // Fails only if the thread is gone; the version is then freed here, at the very end.
+            drop(retired.send(version));
+        }
+        self.bell.ring();
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        drop(self.retired.take());
+        self.bell.ring();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the reaper panicked");
+        }
+    }
+}
+
+fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, told: impl Fn(Freed)) {
+    let mut draining: Vec<Arc<Version>> = Vec::new();
+    let mut open = true;
+    while open || !draining.is_empty() {
+        loop {
+            match incoming.try_recv() {
+                Ok(version) => draining.push(version),
+                Err(error) => {
+                    open = !error.is_disconnected();
+                    break;
+                }
+            }
+        }
+        let (unused, used): (Vec<_>, Vec<_>) = draining.into_iter().partition(Version::is_unused);
+        draining = used;
+        for version in unused {
+            told(free(version));
+        }
+        // Not every owner rings (a snapshot being read, a turn in the ring), so look again soon
+        // while something drains; otherwise sleep until the bell.
+        let again = if draining.is_empty() { IDLE } else { LOOK_AGAIN };
+        rung.recv_timeout(again).ok();
+    }
+}
+
+fn free(version: Arc<Version>) -> Freed {
+    let key = version.key();
+    let before_bytes = memory::resident_bytes().unwrap_or_default();
+    drop(version);
+    memory::trim();
+    Freed { key, before_bytes, after_bytes: memory::resident_bytes().unwrap_or_default() }
+}
+
+/// How soon to look again at a version that is still used.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long to sleep when nothing drains; the bell ends it.
+const IDLE: Duration = Duration::from_mins(1);

@@ -1,0 +1,105 @@
+//! A version in memory: its engine, its queue, its counters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Sender;
+
+use crate::domain::inference::Origin;
+use crate::domain::model::{VersionKey, VersionNumber};
+use crate::domain::signature::Signature;
+use crate::platform::telemetry::requests::VersionMetrics;
+use crate::serving::batching::queue::Queue;
+
+/// A loaded version. Requests hold it by a lease; the reaper frees it.
+#[derive(Debug)]
+pub struct Version {
+    origin: Arc<Origin>,
+    output_names: Arc<[Arc<str>]>,
+    queue: Queue,
+    metrics: Arc<VersionMetrics>,
+    draining: AtomicBool,
+    bell: Bell,
+}
+
+/// Wakes the reaper. Rings of a bell that already rang are lost, which is all right.
+#[derive(Clone, Debug)]
+pub struct Bell(Sender<()>);
+
+impl Bell {
+    /// A bell that rings at the other end of a channel of one place.
+    pub fn new(sender: Sender<()>) -> Self {
+        Self(sender)
+    }
+
+    /// Rings; never blocks.
+    pub fn ring(&self) {
+        // Full means that it rings already, disconnected that the process ends.
+        self.0.try_send(()).ok();
+    }
+}
+
+impl Version {
+    /// Puts a version together from its parts.
+    pub fn new(origin: Origin, queue: Queue, metrics: Arc<VersionMetrics>, bell: Bell) -> Self {
+        let outputs = &queue.engine().signature().outputs;
+        let output_names = outputs.iter().map(|spec| Arc::clone(&spec.name)).collect();
+        let draining = AtomicBool::new(false);
+        Self { origin: Arc::new(origin), output_names, queue, metrics, draining, bell }
+    }
+
+    /// Which version it is.
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    /// Its number.
+    pub fn number(&self) -> VersionNumber {
+        self.origin.version
+    }
+
+    /// Its name and number.
+    pub fn key(&self) -> VersionKey {
+        VersionKey { model: self.origin.model.clone(), number: self.origin.version }
+    }
+
+    /// What it accepts and answers.
+    pub fn signature(&self) -> &Signature {
+        self.queue.engine().signature()
+    }
+
+    /// Names of all its outputs, shared with its answers.
+    pub fn output_names(&self) -> &Arc<[Arc<str>]> {
+        &self.output_names
+    }
+
+    /// Where its requests wait and run.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> &Arc<VersionMetrics> {
+        &self.metrics
+    }
+
+    /// Whether leases should tell the reaper when they end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// What a lease rings when it ends while the version drains.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// From now on, leases that end wake the reaper.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the caller is the last owner of everything that belongs to the version.
+    pub fn is_unused(this: &Arc<Self>) -> bool {
+        Arc::strong_count(this) == 1 && this.queue.is_unused()
+    }
+}

@@ -1,0 +1,4 @@
+//! Models at rest: what lies on disk, and what exactly it is.
+
+pub mod digest;
+pub mod layout;

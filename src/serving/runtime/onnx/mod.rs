@@ -1,0 +1,6 @@
+//! ONNX Runtime: library, sessions, and the unsafe surface.
+
+pub mod library;
+pub mod session;
+pub mod shared_session;
+pub mod values;

@@ -1,0 +1,13 @@
+//! Every promise to a user, kept end to end, and the house rules, in one binary.
+
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test binary has no outside, and fails by panicking with what it saw"
+)]
+
+mod architecture;
+mod harness;
+mod protocol_files;
+mod serves;
