@@ -29,6 +29,7 @@ RUN mkdir -p /root-fs/opt/tidegate /root-fs/etc/ssl/certs /root-fs/etc/tidegate 
     && cp -P /onnxruntime/*/lib/libonnxruntime.so* /root-fs/opt/tidegate/ \
     && for file in /root-fs/opt/tidegate/*; do ldd "$file" | grep -o '/[^ ]*' | grep -v root-fs; done \
         | sort -u | xargs -I{} cp -L --parents {} /root-fs \
+    && cp -r --parents /usr/lib/locale/C.utf8 /root-fs \
     && cp /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs/ \
     && cp deploy/image/passwd /root-fs/etc/passwd \
     && cp deploy/image/tidegate.toml /root-fs/etc/tidegate/ \

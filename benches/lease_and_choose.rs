@@ -16,7 +16,7 @@ use tidegate::domain::inference::Origin;
 use tidegate::domain::model::{Digest, ModelName, VersionChoice, VersionNumber};
 use tidegate::domain::signature::Signature;
 use tidegate::platform::clock::System;
-use tidegate::platform::telemetry::requests::Metrics;
+use tidegate::platform::telemetry::page::Metrics;
 use tidegate::serving::batching::queue::{Placement, Queue};
 use tidegate::serving::batching::scheduler::{InferenceThreads, Ring};
 use tidegate::serving::registry::lease::Lease;

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::control::change::Changes;
-use crate::platform::telemetry::requests::Metrics;
+use crate::platform::telemetry::page::Metrics;
 
 /// What the port shows.
 #[derive(Clone, Debug)]

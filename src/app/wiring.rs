@@ -18,7 +18,7 @@ use crate::domain::model::ModelName;
 use crate::platform::clock::{Clock, System};
 use crate::platform::cores;
 use crate::platform::store::memory::Memory;
-use crate::platform::telemetry::requests::Metrics;
+use crate::platform::telemetry::page::Metrics;
 use crate::serving::batching::scheduler::InferenceThreads;
 use crate::serving::gateway::admission::Admission;
 use crate::serving::gateway::infer::{Gateway, Parts};

@@ -226,6 +226,18 @@ impl Signature {
         Ok(selection)
     }
 
+    /// Whether every input and output has a first dimension of any size: rows of a batch.
+    pub fn is_batched(&self) -> bool {
+        let mut specs = self.inputs.iter().chain(&self.outputs);
+        specs.all(|spec| matches!(spec.dims.first(), Some(Dim::Any(_))))
+    }
+
+    /// Rows of checked inputs; 1 for a model without a batch dimension.
+    pub fn rows(&self, inputs: &Tensors) -> u64 {
+        let first = inputs.first().and_then(|tensor| tensor.shape().first());
+        first.filter(|_| self.is_batched()).map_or(1, |&rows| rows.unsigned_abs())
+    }
+
     fn agree(&self, tensors: &Tensors) -> Result<(), SignatureError> {
         let mut sizes: SmallVec<[(&Arc<str>, i64); 4]> = SmallVec::new();
         for (spec, tensor) in self.inputs.iter().zip(tensors) {

@@ -73,5 +73,102 @@ pub const BUILD: Metric = Metric {
     help: "1, labelled with the version of this program and of the ONNX Runtime library it loaded",
 };
 
+/// Triton's name.
+pub const NV_SUCCESS: Metric = Metric {
+    name: "nv_inference_request_success",
+    unit: "requests",
+    kind: MetricType::Unknown,
+    labels: &["model", "version"],
+    help: "Inferences answered",
+};
+
+/// Triton's name.
+pub const NV_FAILURE: Metric = Metric {
+    name: "nv_inference_request_failure",
+    unit: "requests",
+    kind: MetricType::Unknown,
+    labels: &["model", "version", "reason"],
+    help: "Inferences failed, by reason: REJECTED, CANCELED, BACKEND, OTHER",
+};
+
+/// Triton's name.
+pub const NV_COUNT: Metric = Metric {
+    name: "nv_inference_count",
+    unit: "rows",
+    kind: MetricType::Unknown,
+    labels: &["model", "version"],
+    help: "Rows answered",
+};
+
+/// Triton's name.
+pub const NV_EXEC: Metric = Metric {
+    name: "nv_inference_exec_count",
+    unit: "runs",
+    kind: MetricType::Unknown,
+    labels: &["model", "version"],
+    help: "Runs of the model",
+};
+
+/// Triton's name.
+pub const NV_REQUEST_US: Metric = Metric {
+    name: "nv_inference_request_duration_us",
+    unit: "microseconds",
+    kind: MetricType::Unknown,
+    labels: &["model", "version"],
+    help: "Time of answered inferences",
+};
+
+/// Triton's name.
+pub const NV_QUEUE_US: Metric = Metric {
+    name: "nv_inference_queue_duration_us",
+    unit: "microseconds",
+    kind: MetricType::Unknown,
+    labels: &["model", "version"],
+    help: "Time that answered inferences waited for their run",
+};
+
+/// Triton's name.
+pub const NV_INPUT_US: Metric = Metric {
+    name: "nv_inference_compute_input_duration_us",
+    unit: "microseconds",
+    kind: MetricType::Unknown,
+    labels: &["model", "version"],
+    help: "Time that answered inferences took to become tensors",
+};
+
+/// Triton's name.
+pub const NV_INFER_US: Metric = Metric {
+    name: "nv_inference_compute_infer_duration_us",
+    unit: "microseconds",
+    kind: MetricType::Unknown,
+    labels: &["model", "version"],
+    help: "Time that the model ran for answered inferences",
+};
+
+/// Triton's name.
+pub const NV_OUTPUT_US: Metric = Metric {
+    name: "nv_inference_compute_output_duration_us",
+    unit: "microseconds",
+    kind: MetricType::Unknown,
+    labels: &["model", "version"],
+    help: "Time that tensors of answered inferences took to become answers",
+};
+
 /// Every metric, in the order of the documentation.
-pub const ALL: [Metric; 6] = [REQUEST_DURATION, PHASE_DURATION, REQUESTS, SERVING, RESIDENT, BUILD];
+pub const ALL: [Metric; 15] = [
+    REQUEST_DURATION,
+    PHASE_DURATION,
+    REQUESTS,
+    SERVING,
+    RESIDENT,
+    BUILD,
+    NV_SUCCESS,
+    NV_FAILURE,
+    NV_COUNT,
+    NV_EXEC,
+    NV_REQUEST_US,
+    NV_QUEUE_US,
+    NV_INPUT_US,
+    NV_INFER_US,
+    NV_OUTPUT_US,
+];

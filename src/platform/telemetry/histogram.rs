@@ -1,16 +1,14 @@
 //! A histogram of durations that any number of threads fill without a lock.
-//!
-//! Each core writes to its own shard, so that a request touches no cache line of another core; the
-//! shards are added up when somebody scrapes.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use crate::platform::telemetry::sharded::Sharded;
 
 /// Durations counted in fixed buckets, from 10 microseconds to 30 seconds.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    shards: [Shard; SHARDS],
+    /// One counter a bucket, and the last one for the sum in nanoseconds.
+    counters: Sharded<{ SUM + 1 }>,
 }
 
 /// A histogram at one moment.
@@ -24,69 +22,35 @@ pub struct Reading {
     pub buckets: Vec<(f64, u64)>,
 }
 
-// Two cache lines at least, so that neighbours do not share one.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Shard {
-    nanos: AtomicU64,
-    buckets: [AtomicU64; BOUNDS_US.len() + 1],
-}
-
 impl Histogram {
     /// Counts one duration; a few nanoseconds, no lock, no allocation.
     pub fn observe(&self, duration: Duration) {
-        let Some(shard) = self.shards.get(shard_of_this_thread()) else { return };
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        // Rounded up, so that a bucket's bound belongs to it as Prometheus asks (`le`).
-        let micros =
-            micros.saturating_add(u64::from(!duration.subsec_nanos().is_multiple_of(1_000)));
-        let bucket = BOUNDS_US.partition_point(|&bound| bound < micros);
-        if let Some(count) = shard.buckets.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        shard.nanos.fetch_add(nanos, Ordering::Relaxed);
+        // Rounded up, so that a bucket's bound belongs to it as Prometheus asks (`le`).
+        let micros = nanos.div_ceil(1_000);
+        self.counters.add(BOUNDS_US.partition_point(|&bound| bound < micros), 1);
+        self.counters.add(SUM, nanos);
     }
 
-    /// Adds up the shards.
+    /// Adds up what all threads counted.
     #[expect(clippy::cast_precision_loss, reason = "sums in seconds need no more than 53 bits")]
     pub fn read(&self) -> Reading {
-        let nanos: u64 = self.shards.iter().map(|shard| shard.nanos.load(Ordering::Relaxed)).sum();
         let bounds = BOUNDS_US.iter().map(|&bound| bound as f64 / 1e6).chain([f64::MAX]);
-        let buckets: Vec<(f64, u64)> = bounds
-            .enumerate()
-            .map(|(index, bound)| {
-                let counts = self.shards.iter().filter_map(|shard| shard.buckets.get(index));
-                (bound, counts.map(|count| count.load(Ordering::Relaxed)).sum())
-            })
-            .collect();
+        let buckets: Vec<(f64, u64)> =
+            bounds.enumerate().map(|(index, bound)| (bound, self.counters.sum(index))).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
-        Reading { sum: nanos as f64 / 1e9, count, buckets }
+        Reading { sum: self.counters.sum(SUM) as f64 / 1e9, count, buckets }
     }
 }
-
-// Threads are numbered as they come; per-core runtimes start first and get shards of their own.
-fn shard_of_this_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    SHARD.with(|shard| {
-        if shard.get() == usize::MAX {
-            shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
-        }
-        shard.get()
-    })
-}
-
-/// Shards a histogram: 128 to 256 bytes each, so 8 keep a version's nine under 20 KiB.
-const SHARDS: usize = 8;
 
 /// Upper bounds of the buckets in microseconds: three a decade, where requests are.
 const BOUNDS_US: [u64; 20] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000,
     500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
+
+/// Place of the sum, behind the buckets and the one without bound.
+const SUM: usize = BOUNDS_US.len() + 1;
 
 #[cfg(test)]
 mod tests {

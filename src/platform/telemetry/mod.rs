@@ -2,4 +2,6 @@
 
 pub mod catalog;
 pub mod histogram;
-pub mod requests;
+pub mod page;
+pub mod sharded;
+pub mod versions;

@@ -13,7 +13,8 @@ use crate::domain::phase::{Phase, Timeline};
 use crate::domain::prediction::Prediction;
 use crate::domain::signature::SignatureError;
 use crate::platform::clock::Clock;
-use crate::platform::telemetry::requests::Metrics;
+use crate::platform::telemetry::page::Metrics;
+use crate::platform::telemetry::versions::Ended;
 use crate::serving::batching::queue::{Finished, QueueError, Work};
 use crate::serving::gateway::admission::{Admission, AdmissionError, Admitted};
 use crate::serving::gateway::observer::{Observer, ReserveError};
@@ -50,6 +51,8 @@ pub struct Ticket {
     purpose: Purpose,
     timeline: Timeline,
     outcome: Outcome,
+    /// Rows of the batch, once the inputs are checked.
+    rows: u64,
     lease: Option<Lease>,
     /// Leaves when the ticket does.
     admitted: Option<Admitted>,
@@ -119,6 +122,7 @@ impl Gateway {
             purpose: Purpose::Live,
             timeline: Timeline::start(started),
             outcome: Outcome::Open,
+            rows: 0,
             lease: None,
             admitted: None,
         }
@@ -157,6 +161,7 @@ impl Gateway {
         let lease = ticket.lease.insert(Lease::new(version));
         drop(snapshot);
         let inputs = lease.signature().arrange(&inference.inputs)?;
+        ticket.rows = lease.signature().rows(&inputs);
         let selection = lease.signature().select(&inference.requested)?;
         let origin = Arc::clone(lease.origin());
         let output_names = Arc::clone(lease.output_names());
@@ -212,7 +217,12 @@ impl Drop for Ticket {
         let kind = failure.map(Code::kind);
         if self.purpose == Purpose::Live {
             match (&self.lease, kind) {
-                (Some(lease), _) => lease.metrics().record(&self.timeline, kind),
+                (Some(lease), failure) => lease.metrics().record(&Ended {
+                    timeline: &self.timeline,
+                    failure,
+                    rows: self.rows,
+                    at_ms: self.id.0.timestamp_ms(),
+                }),
                 (None, Some(kind)) => self.parts.metrics.record_unrouted(kind),
                 (None, None) => {}
             }

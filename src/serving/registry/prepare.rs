@@ -14,7 +14,7 @@ use crate::domain::signature::{Dim, Signature, TensorSpec, Tensors};
 use crate::domain::tensor::buffer::{LENGTH, Tensor};
 use crate::domain::tensor::shape::Shape;
 use crate::platform::clock::Clock;
-use crate::platform::telemetry::requests::Metrics;
+use crate::platform::telemetry::page::Metrics;
 use crate::serving::batching::queue::{Placement, Queue};
 use crate::serving::batching::scheduler::Ring;
 use crate::serving::registry::state::Step;

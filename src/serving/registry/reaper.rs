@@ -75,21 +75,20 @@ impl Drop for Reaper {
 
 fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, told: impl Fn(Freed)) {
     let mut draining: Vec<Arc<Version>> = Vec::new();
-    let mut open = true;
-    while open || !draining.is_empty() {
-        loop {
+    loop {
+        let open = loop {
             match incoming.try_recv() {
                 Ok(version) => draining.push(version),
-                Err(error) => {
-                    open = !error.is_disconnected();
-                    break;
-                }
+                Err(error) => break error.is_empty(),
             }
-        }
+        };
         let (unused, used): (Vec<_>, Vec<_>) = draining.into_iter().partition(Version::is_unused);
         draining = used;
         for version in unused {
             told(free(version));
+        }
+        if !open && draining.is_empty() {
+            return;
         }
         // Not every owner rings (a snapshot being read, a turn in the ring), so look again soon
         // while something drains; otherwise sleep until the bell.

@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 use crate::domain::inference::Origin;
 use crate::domain::model::{VersionKey, VersionNumber};
 use crate::domain::signature::Signature;
-use crate::platform::telemetry::requests::VersionMetrics;
+use crate::platform::telemetry::versions::VersionMetrics;
 use crate::serving::batching::queue::Queue;
 
 /// A loaded version. Requests hold it by a lease; the reaper frees it.

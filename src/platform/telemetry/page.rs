@@ -1,11 +1,9 @@
-//! Request metrics of every version in memory, and the page that scrapers read.
+//! The page that scrapers read, and the list of who is counted on it.
 //!
-//! A version holds its own counters, so a request finds them without a look-up. Unknown model
-//! names never become labels, and a version that is gone drops out: cardinality is bounded by what
-//! is loaded.
+//! Unknown model names never become labels, and a version that is gone drops out: cardinality is
+//! bounded by what is loaded.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -14,23 +12,12 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::registry::Registry;
 
 use crate::domain::failure::Kind;
-use crate::domain::phase::{Phase, Timeline};
 use crate::platform::memory;
 use crate::platform::telemetry::catalog::{self, Metric};
 use crate::platform::telemetry::histogram::Histogram;
+use crate::platform::telemetry::versions::{Outcomes, Totals, VersionMetrics};
 
-/// Counters of one version.
-#[derive(Debug)]
-pub struct VersionMetrics {
-    model: String,
-    version: String,
-    total: Histogram,
-    phases: [Histogram; Phase::ALL.len()],
-    outcomes: Outcomes,
-    serving: AtomicU64,
-}
-
-/// All counters of the process.
+/// All counters of the process. Cloning shares them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     shared: Arc<Shared>,
@@ -41,48 +28,6 @@ struct Shared {
     versions: Mutex<Vec<Weak<VersionMetrics>>>,
     unrouted: Outcomes,
     runtime_version: String,
-}
-
-// One count for success, then one a kind of failure.
-#[derive(Debug, Default)]
-struct Outcomes([AtomicU64; Kind::ALL.len() + 1]);
-
-impl VersionMetrics {
-    /// Counts one inference: its time by phase, and how it ended.
-    pub fn record(&self, timeline: &Timeline, outcome: Option<Kind>) {
-        for (phase, histogram) in Phase::ALL.into_iter().zip(&self.phases) {
-            histogram.observe(timeline.spent(phase));
-        }
-        self.total.observe(timeline.total());
-        self.outcomes.count(outcome);
-    }
-
-    /// Says whether the version takes requests that name no version.
-    pub fn set_serving(&self, serving: bool) {
-        self.serving.store(u64::from(serving), Ordering::Relaxed);
-    }
-
-    fn names(&self, model: &str, version: &str) -> bool {
-        self.model == model && self.version == version
-    }
-
-    fn labels(&self) -> [(&str, &str); 2] {
-        [("model", &self.model), ("version", &self.version)]
-    }
-}
-
-impl Outcomes {
-    fn count(&self, outcome: Option<Kind>) {
-        let index = outcome.map_or(0, |kind| kind as usize + 1);
-        if let Some(count) = self.0.get(index) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let names = std::iter::once("ok").chain(Kind::ALL.into_iter().map(Kind::name));
-        names.zip(&self.0).map(|(name, count)| (name, count.load(Ordering::Relaxed)))
-    }
 }
 
 impl Metrics {
@@ -99,18 +44,12 @@ impl Metrics {
     pub fn version(&self, model: &str, version: &str) -> Arc<VersionMetrics> {
         let mut versions = self.shared.versions.lock();
         versions.retain(|known| known.strong_count() > 0);
+        let labels = [("model", model), ("version", version)];
         let mut known = versions.iter().filter_map(Weak::upgrade);
-        if let Some(known) = known.find(|known| known.names(model, version)) {
+        if let Some(known) = known.find(|known| known.labels() == labels) {
             return known;
         }
-        let metrics = Arc::new(VersionMetrics {
-            model: model.to_owned(),
-            version: version.to_owned(),
-            total: Histogram::default(),
-            phases: Default::default(),
-            outcomes: Outcomes::default(),
-            serving: AtomicU64::new(0),
-        });
+        let metrics = Arc::new(VersionMetrics::new(model, version));
         versions.push(Arc::downgrade(&metrics));
         metrics
     }
@@ -120,7 +59,7 @@ impl Metrics {
         self.shared.unrouted.count(Some(kind));
     }
 
-    /// The page that scrapers read, as `OpenMetrics` text.
+    /// The page, as `OpenMetrics` text.
     ///
     /// # Errors
     ///
@@ -137,31 +76,33 @@ impl Metrics {
 #[derive(Debug)]
 struct Page(Arc<Shared>);
 
+type Held = [Arc<VersionMetrics>];
+
+/// Takes one sum out of all.
+type Total = fn(&Totals) -> u64;
+
 impl Collector for Page {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let held: Vec<Arc<VersionMetrics>> =
             self.0.versions.lock().iter().filter_map(Weak::upgrade).collect();
-        encode_versions(&mut encoder, &held)?;
+        encode_durations(&mut encoder, &held)?;
         self.encode_outcomes(&mut encoder, &held)?;
+        encode_gauge(&mut encoder, catalog::SERVING, &held, |version| {
+            i64::from(version.is_serving())
+        })?;
+        encode_aliases(&mut encoder, &held)?;
         self.encode_process(&mut encoder)
     }
 }
 
 impl Page {
-    fn encode_outcomes(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        held: &[Arc<VersionMetrics>],
-    ) -> fmt::Result {
+    fn encode_outcomes(&self, encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Result {
         let mut family = describe(encoder, catalog::REQUESTS)?;
         let unrouted = [("model", ""), ("version", "")];
-        let all = held.iter().map(|version| (version.labels(), &version.outcomes));
+        let all = held.iter().map(|version| (version.labels(), version.outcomes()));
         for (labels, outcomes) in all.chain([(unrouted, &self.0.unrouted)]) {
             for (outcome, count) in outcomes.named().filter(|&(_, count)| count > 0) {
-                let labels = [labels.as_slice(), &[("outcome", outcome)]].concat();
-                family
-                    .encode_family(&labels.as_slice())?
-                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                encode_count(&mut family, &with(labels, ("outcome", outcome)), count)?;
             }
         }
         Ok(())
@@ -179,25 +120,46 @@ impl Page {
     }
 }
 
-fn encode_versions(
-    encoder: &mut DescriptorEncoder<'_>,
-    held: &[Arc<VersionMetrics>],
-) -> fmt::Result {
+fn encode_durations(encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Result {
     let mut family = describe(encoder, catalog::REQUEST_DURATION)?;
     for version in held {
-        encode_histogram(&mut family, &version.labels(), &version.total)?;
+        encode_histogram(&mut family, &version.labels(), version.total())?;
     }
     let mut family = describe(encoder, catalog::PHASE_DURATION)?;
     for version in held {
-        for (phase, histogram) in Phase::ALL.into_iter().zip(&version.phases) {
-            let labels = [version.labels().as_slice(), &[("phase", phase.name())]].concat();
+        for (phase, histogram) in version.phases() {
+            let labels = with(version.labels(), ("phase", phase.name()));
             encode_histogram(&mut family, &labels, histogram)?;
         }
     }
-    let mut family = describe(encoder, catalog::SERVING)?;
+    Ok(())
+}
+
+// The names that Triton's boards, alerts and autoscalers ask for: counters, but without the suffix
+// that OpenMetrics asks of counters, so they are written as of unknown type.
+fn encode_aliases(encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Result {
+    let each: [(Metric, Total); 8] = [
+        (catalog::NV_SUCCESS, |totals| totals.success_count),
+        (catalog::NV_COUNT, |totals| totals.rows),
+        (catalog::NV_EXEC, |totals| totals.runs),
+        (catalog::NV_REQUEST_US, |totals| totals.success_ns / 1_000),
+        (catalog::NV_QUEUE_US, |totals| totals.queue_ns / 1_000),
+        (catalog::NV_INPUT_US, |totals| totals.decode_ns / 1_000),
+        (catalog::NV_INFER_US, |totals| totals.run_ns / 1_000),
+        (catalog::NV_OUTPUT_US, |totals| totals.encode_ns / 1_000),
+    ];
+    for (metric, value) in each {
+        let mut family = describe(encoder, metric)?;
+        for version in held {
+            encode_plain(&mut family, &version.labels(), value(&version.totals()))?;
+        }
+    }
+    let mut family = describe(encoder, catalog::NV_FAILURE)?;
     for version in held {
-        let serving = i64::from(version.serving.load(Ordering::Relaxed) > 0);
-        family.encode_family(&version.labels().as_slice())?.encode_gauge(&serving)?;
+        for (reason, kinds) in NV_REASONS {
+            let count = kinds.iter().map(|&kind| version.outcomes().of(kind)).sum();
+            encode_plain(&mut family, &with(version.labels(), ("reason", reason)), count)?;
+        }
     }
     Ok(())
 }
@@ -224,28 +186,80 @@ fn encode_histogram(
     )
 }
 
+fn encode_count(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str)],
+    count: u64,
+) -> fmt::Result {
+    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
+}
+
+fn encode_plain(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str)],
+    count: u64,
+) -> fmt::Result {
+    family.encode_family(&labels)?.encode_gauge(&i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+fn encode_gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: Metric,
+    held: &Held,
+    value: impl Fn(&VersionMetrics) -> i64,
+) -> fmt::Result {
+    let mut family = describe(encoder, metric)?;
+    for version in held {
+        family.encode_family(&version.labels().as_slice())?.encode_gauge(&value(version))?;
+    }
+    Ok(())
+}
+
+fn with<'a>(labels: [(&'a str, &'a str); 2], more: (&'a str, &'a str)) -> [(&'a str, &'a str); 3] {
+    let [model, version] = labels;
+    [model, version, more]
+}
+
+/// Triton's reasons of failure, and the kinds that each stands for.
+const NV_REASONS: [(&str, &[Kind]); 4] = [
+    ("REJECTED", &[Kind::Overloaded, Kind::Timeout]),
+    ("CANCELED", &[Kind::Cancelled]),
+    ("BACKEND", &[Kind::Internal]),
+    ("OTHER", &[Kind::Invalid, Kind::NotFound, Kind::Denied, Kind::Unavailable, Kind::TooLarge]),
+];
+
 #[cfg(test)]
 mod tests {
     use super::Metrics;
     use crate::domain::failure::Kind;
-    use crate::domain::phase::Timeline;
+    use crate::domain::phase::{Phase, Timeline};
     use crate::platform::clock::{Clock, Manual};
+    use crate::platform::telemetry::versions::Ended;
+    use std::time::Duration;
 
     #[test]
     fn a_version_that_is_gone_drops_out_of_the_page() {
-        let metrics = Metrics::new("1.32.0".into());
+        let (metrics, clock) = (Metrics::new("1.32.0".into()), Manual::new());
         let version = metrics.version("iris", "1");
         version.set_serving(true);
-        version.record(&Timeline::start(Manual::new().now()), None);
-        version.record(&Timeline::start(Manual::new().now()), Some(Kind::Invalid));
+        let mut timeline = Timeline::start(clock.now());
+        timeline.enter(Phase::Run, clock.now());
+        clock.advance(Duration::from_micros(40));
+        timeline.enter(Phase::Encode, clock.now());
+        for failure in [None, Some(Kind::Overloaded)] {
+            version.record(&Ended { timeline: &timeline, failure, rows: 3, at_ms: 7 });
+        }
         metrics.record_unrouted(Kind::NotFound);
         let page = metrics.page().unwrap();
         for line in [
             "tidegate_requests_total{model=\"iris\",version=\"1\",outcome=\"ok\"} 1",
-            "tidegate_requests_total{model=\"iris\",version=\"1\",outcome=\"invalid\"} 1",
+            "tidegate_requests_total{model=\"iris\",version=\"1\",outcome=\"overloaded\"} 1",
             "tidegate_requests_total{model=\"\",version=\"\",outcome=\"not_found\"} 1",
             "tidegate_version_serving{model=\"iris\",version=\"1\"} 1",
             "tidegate_request_duration_seconds_count{model=\"iris\",version=\"1\"} 2",
+            "nv_inference_count{model=\"iris\",version=\"1\"} 3",
+            "nv_inference_compute_infer_duration_us{model=\"iris\",version=\"1\"} 40",
+            "nv_inference_request_failure{model=\"iris\",version=\"1\",reason=\"REJECTED\"} 1",
         ] {
             assert!(page.contains(line), "{line} is not in\n{page}");
         }

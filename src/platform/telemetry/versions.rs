@@ -1,0 +1,196 @@
+//! What is counted of one version's requests.
+//!
+//! A version holds its own counters, so a request finds them without a look-up.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::domain::failure::Kind;
+use crate::domain::phase::{Phase, Timeline};
+use crate::platform::telemetry::histogram::Histogram;
+use crate::platform::telemetry::sharded::Sharded;
+
+/// Counters of one version.
+#[derive(Debug)]
+pub struct VersionMetrics {
+    model: String,
+    version: String,
+    total: Histogram,
+    phases: [Histogram; Phase::ALL.len()],
+    outcomes: Outcomes,
+    totals: Sharded<TOTALS>,
+    serving: AtomicBool,
+}
+
+/// How inferences ended: one count for success, then one a kind of failure.
+#[derive(Debug, Default)]
+pub struct Outcomes(Sharded<{ Kind::ALL.len() + 1 }>);
+
+/// One inference that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// Its time in each phase.
+    pub timeline: &'a Timeline,
+    /// How it failed, if it did.
+    pub failure: Option<Kind>,
+    /// Rows of its batch; 1 for a model without a batch dimension.
+    pub rows: u64,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// Sums since the version was loaded; durations are of successes, but for `fail_ns`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Inferences that were answered.
+    pub success_count: u64,
+    /// Their time.
+    pub success_ns: u64,
+    /// Inferences that failed.
+    pub fail_count: u64,
+    /// Their time.
+    pub fail_ns: u64,
+    /// Time that requests became tensors.
+    pub decode_ns: u64,
+    /// Time in the queue.
+    pub queue_ns: u64,
+    /// Time that the model ran.
+    pub run_ns: u64,
+    /// Time that tensors became answers.
+    pub encode_ns: u64,
+    /// Rows answered.
+    pub rows: u64,
+    /// Runs of the model.
+    pub runs: u64,
+    /// When the last inference came, in milliseconds since the Unix epoch; 0 before the first.
+    pub last_ms: u64,
+}
+
+impl VersionMetrics {
+    /// Nothing counted yet.
+    pub fn new(model: &str, version: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            version: version.to_owned(),
+            total: Histogram::default(),
+            phases: Default::default(),
+            outcomes: Outcomes::default(),
+            totals: Sharded::default(),
+            serving: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts one inference: its time by phase, and how it ended.
+    pub fn record(&self, ended: &Ended<'_>) {
+        let timeline = ended.timeline;
+        for (phase, histogram) in Phase::ALL.into_iter().zip(&self.phases) {
+            histogram.observe(timeline.spent(phase));
+        }
+        self.total.observe(timeline.total());
+        self.outcomes.count(ended.failure);
+        self.totals.raise(LAST, ended.at_ms);
+        let nanos = |phase| u64::try_from(timeline.spent(phase).as_nanos()).unwrap_or(u64::MAX);
+        let total = u64::try_from(timeline.total().as_nanos()).unwrap_or(u64::MAX);
+        if ended.failure.is_some() {
+            self.totals.add(FAIL, total);
+            return;
+        }
+        for (counter, value) in [
+            (SUCCESS, total),
+            (DECODE, nanos(Phase::Decode)),
+            (QUEUE, nanos(Phase::Queue)),
+            (RUN, nanos(Phase::Run)),
+            (ENCODE, nanos(Phase::Encode)),
+            (ROWS, ended.rows),
+            // One run an inference, until several share one.
+            (RUNS, 1),
+        ] {
+            self.totals.add(counter, value);
+        }
+    }
+
+    /// Sums since the version was loaded.
+    pub fn totals(&self) -> Totals {
+        let sum = |counter| self.totals.sum(counter);
+        Totals {
+            success_count: self.outcomes.succeeded(),
+            success_ns: sum(SUCCESS),
+            fail_count: self.outcomes.failed(),
+            fail_ns: sum(FAIL),
+            decode_ns: sum(DECODE),
+            queue_ns: sum(QUEUE),
+            run_ns: sum(RUN),
+            encode_ns: sum(ENCODE),
+            rows: sum(ROWS),
+            runs: sum(RUNS),
+            last_ms: self.totals.max(LAST),
+        }
+    }
+
+    /// Says whether the version takes requests that name no version.
+    pub fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Relaxed);
+    }
+
+    /// Whether the version takes requests that name no version.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
+    /// Its labels: model and version.
+    pub fn labels(&self) -> [(&str, &str); 2] {
+        [("model", &self.model), ("version", &self.version)]
+    }
+
+    /// Time from first byte to last.
+    pub fn total(&self) -> &Histogram {
+        &self.total
+    }
+
+    /// Time in each phase.
+    pub fn phases(&self) -> impl Iterator<Item = (Phase, &Histogram)> {
+        Phase::ALL.into_iter().zip(&self.phases)
+    }
+
+    /// How its inferences ended.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+}
+
+impl Outcomes {
+    /// Counts one end.
+    pub fn count(&self, failure: Option<Kind>) {
+        self.0.add(failure.map_or(0, |kind| kind as usize + 1), 1);
+    }
+
+    /// Every outcome with its count.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let names = std::iter::once("ok").chain(Kind::ALL.into_iter().map(Kind::name));
+        names.enumerate().map(|(index, name)| (name, self.0.sum(index)))
+    }
+
+    /// How many ended with that kind of failure.
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.0.sum(kind as usize + 1)
+    }
+
+    fn succeeded(&self) -> u64 {
+        self.0.sum(0)
+    }
+
+    fn failed(&self) -> u64 {
+        Kind::ALL.into_iter().map(|kind| self.of(kind)).sum()
+    }
+}
+
+// Places of the totals.
+const SUCCESS: usize = 0;
+const FAIL: usize = 1;
+const DECODE: usize = 2;
+const QUEUE: usize = 3;
+const RUN: usize = 4;
+const ENCODE: usize = 5;
+const ROWS: usize = 6;
+const RUNS: usize = 7;
+const LAST: usize = 8;
+const TOTALS: usize = 9;
