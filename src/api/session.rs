@@ -21,6 +21,8 @@ pub struct Limits {
     pub header_timeout_s: u64,
     /// Seconds until the body of a request must have come.
     pub body_timeout_s: u64,
+    /// Seconds that any call but an inference may take; a load counts until it serves.
+    pub cold_timeout_s: u64,
     /// Connections at once, on all ports of the data plane together.
     pub connections: usize,
     /// Streams at once on one HTTP/2 connection.
@@ -31,12 +33,14 @@ impl Default for Limits {
     fn default() -> Self {
         // 64 MiB and 32 KiB: what Triton takes by default, and more header than any proxy sends.
         // 10 s: no honest client needs longer for its headers. 120 s: 64 MiB at 4 Mbit/s.
+        // 600 s: a model of many gigabytes is read from a slow disk within it.
         // 10,000 connections at 16 KiB of buffers are 160 MiB.
         Self {
             message_bytes: 64 << 20,
             header_bytes: 32 << 10,
             header_timeout_s: 10,
             body_timeout_s: 120,
+            cold_timeout_s: 600,
             connections: 10_000,
             streams: 256,
         }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::api::listen::{Connections, Protocol};
+use crate::api::oip::health::Health;
 use crate::app::config::{Config, Log, LogFormat};
 use crate::app::screen::{self, Addresses};
 use crate::app::wiring::House;
@@ -56,7 +57,7 @@ async fn serve(
     let (listeners, addresses) = Listeners::bind(config).await?;
     let connections = Connections::new(config.limits);
     let (stop, stopped) = watch::channel(false);
-    listeners.serve(config, house, (&connections, cores), &stopped)?;
+    let health = listeners.serve(config, house, (&connections, cores), &stopped)?;
     let models = house.repository.models()?;
     let started = tokio::select! {
         () = house.changes.start_up(models, house.cores) => true,
@@ -64,6 +65,7 @@ async fn serve(
         _ = interrupt.recv() => false,
     };
     if started {
+        health.set(true).await;
         announce(house, &addresses, ready_fd)?;
         tokio::select! {
             _ = terminate.recv() => {}
@@ -71,6 +73,7 @@ async fn serve(
         }
     }
     tracing::info!(in_flight = house.admission.inside(), "stopping");
+    health.set(false).await;
     connections.stop();
     let drain = Duration::from_secs(config.server.drain_timeout_s);
     tokio::select! {
@@ -111,20 +114,24 @@ impl Listeners {
         house: &House,
         (connections, cores): (&Arc<Connections>, &Arc<CoreRuntimes>),
         stopped: &watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Health> {
         let http = Protocol::Http(house.rest(config, config.server.http.ip().is_loopback()));
-        let grpc = Protocol::Grpc(house.grpc(config, config.server.grpc.ip().is_loopback())?);
+        let grpc = house.grpc(config, config.server.grpc.ip().is_loopback())?;
+        let health = grpc.health().clone();
+        let grpc = Protocol::Grpc(grpc);
         for (listener, protocol) in [(self.http, http), (self.grpc, grpc)] {
             let (connections, cores) = (Arc::clone(connections), Arc::clone(cores));
             drop(tokio::spawn(connections.accept(listener, protocol, cores)));
         }
-        for (listener, router) in [(self.metrics, house.probes()), (self.admin, house.admin())] {
+        for (listener, router) in
+            [(self.metrics, house.probes()), (self.admin, house.admin(config))]
+        {
             let mut stopped = stopped.clone();
             let until = async move { drop(stopped.wait_for(|&stop| stop).await) };
             let server = axum::serve(listener, router).with_graceful_shutdown(until);
             drop(tokio::spawn(async move { server.await.ok() }));
         }
-        Ok(())
+        Ok(health)
     }
 }
 

@@ -103,8 +103,8 @@ impl House {
     }
 
     /// The operators' routes.
-    pub fn admin(&self) -> axum::Router {
-        admin::versions::router(self.changes.clone())
+    pub fn admin(&self, config: &Config) -> axum::Router {
+        admin::versions::router(self.changes.clone(), config.limits)
     }
 
     /// Metrics and probes.

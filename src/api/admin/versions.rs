@@ -4,19 +4,17 @@ use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
-use crate::api::session;
-use crate::api::status::{Refusal, http_status};
+use crate::api::layers::{self, json_or_default};
+use crate::api::session::Limits;
+use crate::api::status::Refusal;
 use crate::control::change::{Action, Change, Changes, Receipt};
 use crate::domain::caller::Caller;
 use crate::domain::failure::Code;
 use crate::domain::model::{ModelName, VersionNumber};
 use crate::domain::signature::TensorSpec;
-use crate::platform::clock::{Clock, System};
 use crate::serving::registry::snapshot::Entry;
 use crate::serving::registry::state::State as VersionState;
 
@@ -90,16 +88,15 @@ struct Models {
 }
 
 /// The routes of the port.
-pub fn router(changes: Changes) -> Router {
-    Router::new()
+pub fn router(changes: Changes, limits: Limits) -> Router {
+    let router = Router::new()
         .route("/admin/v1/models", get(models))
         // A call is the last part of the path behind a colon, which routes cannot match: it is
         // split off by hand.
         .route("/admin/v1/models/{model}", get(model).post(change_model))
         .route("/admin/v1/models/{model}/versions/{version}", get(version).post(change_version))
-        .route("/admin/v1/{*rest}", post(unknown).get(unknown))
-        .fallback(unknown)
-        .with_state(changes)
+        .with_state(changes);
+    layers::around(router, limits)
 }
 
 async fn models(State(changes): State<Changes>) -> Json<Models> {
@@ -110,7 +107,7 @@ async fn models(State(changes): State<Changes>) -> Json<Models> {
 async fn model(
     State(changes): State<Changes>,
     Path(name): Path<String>,
-) -> Result<Json<ModelView>, AdminError> {
+) -> Result<Json<ModelView>, Refusal> {
     let name = ModelName::parse(&name)?;
     let snapshot = changes.snapshot();
     let entry = snapshot.entry(name.as_str()).ok_or_else(|| unknown_model(&name))?;
@@ -120,13 +117,13 @@ async fn model(
 async fn version(
     State(changes): State<Changes>,
     Path((name, version)): Path<(String, String)>,
-) -> Result<Json<VersionView>, AdminError> {
+) -> Result<Json<VersionView>, Refusal> {
     let (name, number) = (ModelName::parse(&name)?, number(&version)?);
     let snapshot = changes.snapshot();
     let entry = snapshot.entry(name.as_str()).ok_or_else(|| unknown_model(&name))?;
     let found = entry.state(number).map(|state| version_view(entry, number, state));
     found.map(Json).ok_or_else(|| {
-        AdminError(Refusal::new(Code::Version, format!("'{name}' version {number} is not found")))
+        Refusal::new(Code::Version, format!("'{name}' version {number} is not found"))
     })
 }
 
@@ -134,7 +131,7 @@ async fn change_model(
     State(changes): State<Changes>,
     Path(target): Path<String>,
     body: Bytes,
-) -> Result<Json<ReceiptView>, AdminError> {
+) -> Result<Json<ReceiptView>, Refusal> {
     let (name, call) = split(&target);
     let action = match call {
         "rollback" => Action::Rollback,
@@ -149,7 +146,7 @@ async fn change_version(
     State(changes): State<Changes>,
     Path((name, target)): Path<(String, String)>,
     body: Bytes,
-) -> Result<Json<ReceiptView>, AdminError> {
+) -> Result<Json<ReceiptView>, Refusal> {
     let (version, call) = split(&target);
     let number = number(version)?;
     let action = match call {
@@ -161,23 +158,13 @@ async fn change_version(
     make(&changes, &name, action, &body).await
 }
 
-async fn unknown() -> AdminError {
-    AdminError(Refusal::new(Code::Path, "path is not found, expected /admin/v1/models..."))
-}
-
 async fn make(
     changes: &Changes,
     name: &str,
     action: Action,
-    body: &[u8],
-) -> Result<Json<ReceiptView>, AdminError> {
-    let body: ChangeBody = if body.trim_ascii().is_empty() {
-        ChangeBody::default()
-    } else {
-        serde_json::from_slice(body).map_err(|error| {
-            Refusal::new(Code::Malformed, format!("request body is not valid JSON: {error}"))
-        })?
-    };
+    body: &Bytes,
+) -> Result<Json<ReceiptView>, Refusal> {
+    let body: ChangeBody = json_or_default(body)?;
     let change = Change {
         // The admin port is bound to loopback until it can tell callers apart.
         caller: Caller::local(),
@@ -188,24 +175,6 @@ async fn make(
     };
     let Receipt { generation, serving } = changes.make(change).await?;
     Ok(Json(ReceiptView { generation, serving: serving.map(VersionNumber::get) }))
-}
-
-/// A refusal as this port answers it.
-#[derive(Debug)]
-struct AdminError(Refusal);
-
-impl<E: Into<Refusal>> From<E> for AdminError {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for AdminError {
-    fn into_response(self) -> Response {
-        let body = self.0.body(session::new_id(System.wall()));
-        let status = http_status(self.0.code.kind());
-        (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-    }
 }
 
 fn view(entry: &Entry) -> ModelView {
@@ -254,14 +223,11 @@ fn number(text: &str) -> Result<VersionNumber, Refusal> {
     })
 }
 
-fn unknown_model(name: &ModelName) -> AdminError {
-    AdminError(Refusal::new(Code::Model, format!("model '{name}' is not found")))
+fn unknown_model(name: &ModelName) -> Refusal {
+    Refusal::new(Code::Model, format!("model '{name}' is not found"))
 }
 
-fn unknown_call(found: &str, expected: &str) -> AdminError {
+fn unknown_call(found: &str, expected: &str) -> Refusal {
     let found: String = found.chars().take(32).collect();
-    AdminError(Refusal::new(
-        Code::Path,
-        format!("call ':{found}' is not found, expected {expected}"),
-    ))
+    Refusal::new(Code::Path, format!("call ':{found}' is not found, expected {expected}"))
 }

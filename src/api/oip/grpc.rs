@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -14,6 +15,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use crate::api::body::Accounted;
+use crate::api::oip::health::Health;
 use crate::api::oip::pb::inference::grpc_inference_service_server as server;
 use crate::api::oip::rpc::{Arrived, Rpc, TicketSlot};
 use crate::api::oip::service::Service;
@@ -26,10 +28,11 @@ pub struct Grpc {
     service: Service,
     inference: server::GrpcInferenceServiceServer<Rpc>,
     /// By the path they answer; their own types cannot be named.
-    reflection: [(&'static str, Reflection); 2],
+    beside: Arc<[(&'static str, Beside); 3]>,
+    health: Health,
 }
 
-type Reflection = BoxCloneSyncService<Request<Incoming>, Response<TonicBody>, Infallible>;
+type Beside = BoxCloneSyncService<Request<Incoming>, Response<TonicBody>, Infallible>;
 
 impl Grpc {
     /// The services of a listener.
@@ -43,12 +46,24 @@ impl Grpc {
             .max_decoding_message_size(limit)
             // What a model answers is not bounded by what a caller may send.
             .max_encoding_message_size(usize::MAX);
-        let builder = || Builder::configure().register_encoded_file_descriptor_set(DESCRIPTOR);
-        let reflection = [
+        let builder = || {
+            Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTOR)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let beside = [
             ("/grpc.reflection.v1.", BoxCloneSyncService::new(builder().build_v1()?)),
             ("/grpc.reflection.v1alpha.", BoxCloneSyncService::new(builder().build_v1alpha()?)),
+            ("/grpc.health.v1.", BoxCloneSyncService::new(health)),
         ];
-        Ok(Self { service, inference, reflection })
+        let beside = Arc::new(beside);
+        Ok(Self { service, inference, beside, health: Health::new(reporter) })
+    }
+
+    /// What the port says of its health.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Answers one call. Every call of the inference service has one account, whatever becomes of it.
@@ -60,17 +75,17 @@ impl Grpc {
         let answer =
             if path.strip_prefix('/').is_some_and(|rest| rest.starts_with(server::SERVICE_NAME)) {
                 self.inference.oneshot(request).await
-            } else if let Some((_, reflection)) =
-                self.reflection.into_iter().find(|(prefix, _)| path.starts_with(prefix))
+            } else if let Some((_, beside)) =
+                self.beside.iter().find(|(prefix, _)| path.starts_with(prefix))
             {
-                reflection.oneshot(request).await
+                beside.clone().oneshot(request).await
             } else {
                 let text = format!("service of {path} is not offered by this server");
                 let refusal = Refusal::new(Code::NotOffered, text);
                 Ok(refusal.status(self.service.new_id()).into_http())
             };
         let Ok(mut answer) = answer;
-        mend_oversize(answer.headers_mut());
+        mend(answer.headers_mut());
         let ticket = answer.extensions_mut().remove::<TicketSlot>().and_then(|slot| slot.take());
         let unread = ticket.is_none() && !answer.headers().contains_key(CODE);
         if infers && unread && status(answer.headers()) != Some(OK) {
@@ -89,7 +104,7 @@ fn refuse_unread(
     let mut ticket = service.open(arrived);
     let code = match status(headers) {
         Some(TOO_LARGE) => Code::Size,
-        Some(INTERNAL | INVALID) => Code::Malformed,
+        Some(INVALID) => Code::Malformed,
         Some(UNIMPLEMENTED) => Code::Encoding,
         _ => Code::Left,
     };
@@ -100,10 +115,17 @@ fn refuse_unread(
     status.into_http().map(|body| Accounted::new(body, Some(ticket)))
 }
 
-fn mend_oversize(headers: &mut HeaderMap) {
-    if status(headers) == Some(OUT_OF_RANGE) {
-        headers.insert(STATUS, HeaderValue::from_static(TOO_LARGE));
+// Every status of our own carries a code; one without was made by tonic, before any handler.
+fn mend(headers: &mut HeaderMap) {
+    if headers.contains_key(CODE) {
+        return;
     }
+    let mended = match status(headers) {
+        Some(OUT_OF_RANGE) => TOO_LARGE,
+        Some(INTERNAL) => INVALID,
+        _ => return,
+    };
+    headers.insert(STATUS, HeaderValue::from_static(mended));
 }
 
 fn status(headers: &HeaderMap) -> Option<&str> {

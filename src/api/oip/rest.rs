@@ -1,15 +1,18 @@
-//! The HTTP half of the protocol: routes, bodies, headers.
+//! Inference over HTTP: bodies and headers, without a layer between.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use serde::Serialize;
+use tower::ServiceExt;
 
 use crate::api::body::Body;
 use crate::api::oip::binary::{JSON_LENGTH, Parts};
+use crate::api::oip::cold;
 use crate::api::oip::infer_json::{self, InferBody};
 use crate::api::oip::service::{Call, Service};
 use crate::api::status::Refusal;
@@ -21,113 +24,39 @@ use crate::serving::gateway::infer::Ticket;
 #[derive(Clone, Debug)]
 pub struct Rest {
     service: Service,
+    cold: Arc<Router>,
 }
 
-/// What a path asks for.
-enum Route<'a> {
-    Server,
-    Live,
-    Ready,
-    Model { model: &'a str, version: &'a str },
-    ModelReady { model: &'a str, version: &'a str },
-    Infer { model: &'a str, version: &'a str },
-    Index,
-    Load { model: &'a str },
-    Unload { model: &'a str },
-}
-
-#[derive(Serialize)]
-struct Live {
-    live: bool,
-}
-
-#[derive(Serialize)]
-struct Ready<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    ready: bool,
-}
-
-#[derive(Default, serde::Deserialize)]
-struct IndexBody {
-    #[serde(default)]
-    ready: bool,
-}
-
-#[derive(Default, serde::Deserialize)]
-struct LoadBody {
-    #[serde(default)]
-    parameters: serde_json::Map<String, serde_json::Value>,
-}
+/// The body of a response: an inference's own, or any other call's.
+pub type Answered = Either<Body, axum::body::Body>;
 
 impl Rest {
     /// Calls of that service.
     pub fn new(service: Service) -> Self {
-        Self { service }
+        Self { cold: Arc::new(cold::router(service.clone())), service }
     }
 
-    /// Answers one request.
-    pub async fn call(self, request: Request<Incoming>) -> Response<Body> {
-        let arrived = self.service.now();
-        let path = request.uri().path().to_owned();
-        let answer = match route(&path) {
-            None => {
-                Err(Refusal::new(Code::Path, format!("path '{}' is not found", excerpt(&path))))
+    /// Answers one request: inferences here, all other calls on the cold road.
+    pub async fn call(self, request: Request<Incoming>) -> Response<Answered> {
+        if request.method() == Method::POST {
+            // Copied out of the path, because the request goes on without it.
+            let target = infer_target(request.uri().path())
+                .map(|(model, version)| (model.to_owned(), version.to_owned()));
+            if let Some(target) = target {
+                let arrived = self.service.now();
+                return self.infer(request, arrived, target).await.map(Either::Left);
             }
-            Some(route) if route.method() != *request.method() => {
-                return self.wrong_method(&route, request.method());
-            }
-            Some(Route::Infer { model, version }) => {
-                return self.infer(request, arrived, (model, version)).await;
-            }
-            Some(route) => self.cold(request, route).await,
-        };
-        answer.unwrap_or_else(|refusal| refusal.response(self.service.new_id()))
-    }
-
-    async fn cold(
-        &self,
-        request: Request<Incoming>,
-        route: Route<'_>,
-    ) -> Result<Response<Body>, Refusal> {
-        match route {
-            Route::Server => Ok(json(&self.service.metadata())),
-            Route::Live => Ok(json(&Live { live: true })),
-            Route::Ready => Ok(self.ready()),
-            Route::Model { model, version } => {
-                Ok(json(&self.service.model_metadata(model, version)?))
-            }
-            Route::ModelReady { model, version } => {
-                self.service.model_ready(model, version)?;
-                Ok(json(&Ready { name: Some(model), ready: true }))
-            }
-            Route::Index => {
-                let body: IndexBody = self.small_body(request).await?;
-                Ok(json(&self.service.index(body.ready)))
-            }
-            Route::Load { model } => {
-                let body: LoadBody = self.small_body(request).await?;
-                if let Some(name) = body.parameters.keys().next() {
-                    let text = format!("load parameter '{}' is not offered", excerpt(name));
-                    return Err(Refusal::new(Code::NotOffered, text));
-                }
-                self.service.load(model).await?;
-                Ok(Response::new(Body::default()))
-            }
-            Route::Unload { model } => {
-                self.service.unload(model).await?;
-                Ok(Response::new(Body::default()))
-            }
-            // Answered before, with an account of its own.
-            Route::Infer { .. } => Err(Refusal::new(Code::Bug, "inference took the cold road")),
         }
+        let cold = Router::clone(&self.cold);
+        let Ok(response) = cold.oneshot(request.map(axum::body::Body::new)).await;
+        response.map(Either::Right)
     }
 
     async fn infer(
         &self,
         request: Request<Incoming>,
         arrived: Instant,
-        target: (&str, &str),
+        target: (String, String),
     ) -> Response<Body> {
         let mut ticket = self.service.open(arrived);
         match self.try_infer(request, arrived, target, &mut ticket).await {
@@ -143,7 +72,7 @@ impl Rest {
         &self,
         request: Request<Incoming>,
         arrived: Instant,
-        (model, version): (&str, &str),
+        (model, version): (String, String),
         ticket: &mut Ticket,
     ) -> Result<(Answer, InferBody), Refusal> {
         let (head, body) = request.into_parts();
@@ -151,28 +80,14 @@ impl Rest {
         let bytes = self.read(body).await?;
         let mut body = infer_json::read(Parts::cut(&head.headers, bytes)?)?;
         let call = Call {
-            model: model.to_owned(),
-            version: version.to_owned(),
+            model,
+            version,
             inputs: std::mem::take(&mut body.inputs),
             requested: std::mem::take(&mut body.requested),
             timeout: body.timeout_us.map(Duration::from_micros),
         };
         let answer = self.service.infer(call, arrived, ticket).await?;
         Ok((answer, body))
-    }
-
-    async fn small_body<T: Default + serde::de::DeserializeOwned>(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<T, Refusal> {
-        uncompressed(request.headers())?;
-        let bytes = self.read(request.into_body()).await?;
-        if bytes.trim_ascii().is_empty() {
-            return Ok(T::default());
-        }
-        serde_json::from_slice(&bytes).map_err(|error| {
-            Refusal::new(Code::Malformed, format!("request body is not valid JSON: {error}"))
-        })
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, Refusal> {
@@ -200,66 +115,13 @@ impl Rest {
             }
         }
     }
-
-    fn ready(&self) -> Response<Body> {
-        let ready = self.service.is_ready();
-        let mut response = json(&Ready { name: None, ready });
-        if !ready {
-            *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
-        }
-        response
-    }
-
-    fn wrong_method(&self, route: &Route<'_>, found: &Method) -> Response<Body> {
-        let expected = route.method();
-        let text = format!("method {found} is not allowed here, expected {expected}");
-        let mut response = Refusal::new(Code::Method, text).response(self.service.new_id());
-        if let Ok(value) = HeaderValue::from_str(expected.as_str()) {
-            response.headers_mut().insert(header::ALLOW, value);
-        }
-        response
-    }
 }
 
-impl Route<'_> {
-    fn method(&self) -> Method {
-        match self {
-            Self::Server
-            | Self::Live
-            | Self::Ready
-            | Self::Model { .. }
-            | Self::ModelReady { .. } => Method::GET,
-            Self::Infer { .. } | Self::Index | Self::Load { .. } | Self::Unload { .. } => {
-                Method::POST
-            }
-        }
-    }
-}
-
-fn route(path: &str) -> Option<Route<'_>> {
-    let mut parts = [""; 7];
-    let mut count = 0;
-    for part in path.strip_prefix('/')?.trim_end_matches('/').split('/') {
-        *parts.get_mut(count)? = part;
-        count += 1;
-    }
-    Some(match *parts.get(..count)? {
-        ["v2"] => Route::Server,
-        ["v2", "health", "live"] => Route::Live,
-        ["v2", "health", "ready"] => Route::Ready,
-        ["v2", "models", model] => Route::Model { model, version: "" },
-        ["v2", "models", model, "ready"] => Route::ModelReady { model, version: "" },
-        ["v2", "models", model, "infer"] => Route::Infer { model, version: "" },
-        ["v2", "models", model, "versions", version] => Route::Model { model, version },
-        ["v2", "models", model, "versions", version, "ready"] => {
-            Route::ModelReady { model, version }
-        }
-        ["v2", "models", model, "versions", version, "infer"] => Route::Infer { model, version },
-        ["v2", "repository", "index"] => Route::Index,
-        ["v2", "repository", "models", model, "load"] => Route::Load { model },
-        ["v2", "repository", "models", model, "unload"] => Route::Unload { model },
-        _ => return None,
-    })
+// Model and version of an inference's path; an empty version asks for none in particular.
+fn infer_target(path: &str) -> Option<(&str, &str)> {
+    let target = path.strip_prefix("/v2/models/")?.strip_suffix("/infer")?;
+    let (model, version) = target.split_once("/versions/").unwrap_or((target, ""));
+    (!model.contains('/') && !version.contains('/')).then_some((model, version))
 }
 
 fn respond(answer: &Answer, body: &InferBody) -> Result<Response<Body>, Refusal> {
@@ -304,14 +166,6 @@ fn uncompressed(headers: &HeaderMap) -> Result<(), Refusal> {
             Err(Refusal::new(Code::Encoding, text))
         }
     }
-}
-
-fn json<T: Serialize>(value: &T) -> Response<Body> {
-    // Plain values into memory: nothing there can fail.
-    let mut response = Response::new(Body::of(serde_json::to_vec(value).unwrap_or_default()));
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 fn excerpt(text: &str) -> String {

@@ -2,9 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::oip::convert;
@@ -47,18 +48,44 @@ impl Rpc {
 
     async fn infer(
         &self,
-        request: Request<pb::ModelInferRequest>,
+        mut message: pb::ModelInferRequest,
+        (arrived, allowed): (Instant, Option<Duration>),
         ticket: &mut Ticket,
     ) -> Result<pb::ModelInferResponse, Refusal> {
-        let arrived = self.arrived(&request);
-        let allowed = session::grpc_timeout(request.metadata().as_ref());
-        let mut message = request.into_inner();
         let id = std::mem::take(&mut message.id);
         let call = convert::call(message).map_err(Refusal::from);
         let mut call = call.inspect_err(|refusal| ticket.fail(refusal.code))?;
         call.timeout = [call.timeout, allowed].into_iter().flatten().min();
         let answer = self.service.infer(call, arrived, ticket).await?;
         Ok(convert::response(&answer, id))
+    }
+
+    // Answers one message of a stream; its account is closed when the stream takes the answer.
+    async fn next_of_stream(
+        &self,
+        message: pb::ModelInferRequest,
+        in_band: bool,
+    ) -> Result<pb::ModelStreamInferResponse, Status> {
+        let arrived = self.service.now();
+        let mut ticket = self.service.open(arrived);
+        let id = message.id.clone();
+        match self.infer(message, (arrived, None), &mut ticket).await {
+            Ok(mut answer) => {
+                ticket.sent();
+                // Each request has one answer, which is therefore its last.
+                let last = pb::infer_parameter::ParameterChoice::BoolParam(true);
+                let last = pb::InferParameter { parameter_choice: Some(last) };
+                answer.parameters.insert(FINAL.to_owned(), last);
+                let (error_message, infer_response) = (String::new(), Some(answer));
+                Ok(pb::ModelStreamInferResponse { error_message, infer_response })
+            }
+            Err(refusal) if in_band => Ok(pb::ModelStreamInferResponse {
+                error_message: refusal.message,
+                // The caller's id says which request it was.
+                infer_response: Some(pb::ModelInferResponse { id, ..Default::default() }),
+            }),
+            Err(refusal) => Err(refusal.status(ticket.id())),
+        }
     }
 
     fn arrived<T>(&self, request: &Request<T>) -> Instant {
@@ -127,8 +154,10 @@ impl GrpcInferenceService for Rpc {
         &self,
         request: Request<pb::ModelInferRequest>,
     ) -> Result<Response<pb::ModelInferResponse>, Status> {
-        let mut ticket = self.service.open(self.arrived(&request));
-        match self.infer(request, &mut ticket).await {
+        let arrived = self.arrived(&request);
+        let allowed = session::grpc_timeout(request.metadata().as_ref());
+        let mut ticket = self.service.open(arrived);
+        match self.infer(request.into_inner(), (arrived, allowed), &mut ticket).await {
             Ok(message) => {
                 let mut response = Response::new(message);
                 let slot = TicketSlot(Arc::new(Mutex::new(Some(ticket))));
@@ -171,23 +200,34 @@ impl GrpcInferenceService for Rpc {
 
     async fn model_config(
         &self,
-        _: Request<pb::ModelConfigRequest>,
+        request: Request<pb::ModelConfigRequest>,
     ) -> Result<Response<pb::ModelConfigResponse>, Status> {
-        self.not_offered("ModelConfig")
+        let message = request.into_inner();
+        let config = self.service.model_config(&message.name, &message.version);
+        Ok(Response::new(config.map_err(|refusal| self.refuse(&refusal))?.message()))
     }
 
     async fn model_stream_infer(
         &self,
-        _: Request<Streaming<pb::ModelInferRequest>>,
+        request: Request<Streaming<pb::ModelInferRequest>>,
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
-        self.not_offered("ModelStreamInfer")
+        let metadata = request.metadata();
+        let in_band = metadata.get(STATUS_ON_ERROR).is_none_or(|value| value != "true");
+        let rpc = self.clone();
+        let answers = request.into_inner().then(move |message| {
+            let rpc = rpc.clone();
+            async move { rpc.next_of_stream(message?, in_band).await }
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn model_statistics(
         &self,
-        _: Request<pb::ModelStatisticsRequest>,
+        request: Request<pb::ModelStatisticsRequest>,
     ) -> Result<Response<pb::ModelStatisticsResponse>, Status> {
-        self.not_offered("ModelStatistics")
+        let message = request.into_inner();
+        let statistics = self.service.statistics(&message.name, &message.version);
+        Ok(Response::new(statistics.map_err(|refusal| self.refuse(&refusal))?.message()))
     }
 
     async fn system_shared_memory_status(
@@ -246,3 +286,9 @@ impl GrpcInferenceService for Rpc {
         self.not_offered("LogSettings")
     }
 }
+
+/// Header of Triton's streams: errors end the stream with a status instead of being answers in it.
+const STATUS_ON_ERROR: &str = "triton_grpc_error";
+
+/// Parameter that marks the last answer to a request.
+const FINAL: &str = "triton_final_response";

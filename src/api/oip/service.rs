@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::api::oip::model_config::ModelConfig;
+use crate::api::oip::statistics::{Statistics, VersionStatistics};
 use crate::api::session::{self, Access, Limits};
 use crate::api::status::Refusal;
 use crate::control::change::{Action, Change, Changes};
@@ -162,7 +164,12 @@ impl Service {
         ServerMetadata {
             name: "tidegate",
             version: env!("CARGO_PKG_VERSION"),
-            extensions: &["binary_tensor_data", "model_repository"],
+            extensions: &[
+                "binary_tensor_data",
+                "model_configuration",
+                "model_repository",
+                "statistics",
+            ],
         }
     }
 
@@ -191,6 +198,46 @@ impl Service {
             inputs: describe(&version.signature().inputs),
             outputs: describe(&version.signature().outputs),
         })
+    }
+
+    /// A model's configuration, as Triton's clients read it.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`], not found or unavailable.
+    pub fn model_config(&self, model: &str, version: &str) -> Result<ModelConfig, Refusal> {
+        let (_, version) = self.version(model, version)?;
+        Ok(ModelConfig::of(&version.origin().model, version.signature()))
+    }
+
+    /// What was counted: of one version, of all that answer of a model, or of all models.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`], not found or unavailable.
+    pub fn statistics(&self, model: &str, version: &str) -> Result<Statistics, Refusal> {
+        let of = |version: &Arc<Version>| {
+            VersionStatistics::of(version.origin(), &version.metrics().totals())
+        };
+        let snapshot = self.gateway.published().snapshot();
+        let model_stats = if !model.is_empty() && !version.is_empty() {
+            vec![of(&self.version(model, version)?.1)]
+        } else {
+            if !model.is_empty() {
+                self.version(model, version)?;
+            }
+            let entries = snapshot.entries().into_iter();
+            let wanted = entries.filter(|entry| model.is_empty() || entry.name.as_str() == model);
+            wanted.flat_map(|entry| entry.ready.iter().map(of)).collect()
+        };
+        Ok(Statistics { model_stats })
+    }
+
+    /// Names of all models that answer, as KServe lists them.
+    pub fn models(&self) -> Vec<String> {
+        let snapshot = self.gateway.published().snapshot();
+        let entries = snapshot.entries().into_iter().filter(|entry| entry.default.is_some());
+        entries.map(|entry| entry.name.to_string()).collect()
     }
 
     /// Every version we know of, or only those that answer.

@@ -1,0 +1,98 @@
+//! Around every cold call: its id, time limit, error body and trace.
+//!
+//! Handlers return a [`Refusal`]; the layer here writes it down, once, with the id of the request.
+//! None of this is on the road of an inference.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use serde::de::DeserializeOwned;
+
+use crate::api::session::{self, Limits};
+use crate::api::status::{self, Refusal};
+use crate::domain::failure::Code;
+use crate::platform::clock::{Clock, System};
+
+/// Puts the layers around all routes of a router, and answers paths and methods it does not have.
+pub fn around(router: Router, limits: Limits) -> Router {
+    router
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(limits.message_bytes))
+        .layer(middleware::from_fn_with_state(limits, call))
+}
+
+/// Reads a small JSON body; the default where there is none.
+///
+/// # Errors
+///
+/// A [`Refusal`] with the place where reading stopped.
+pub fn json_or_default<T: Default + DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+    if body.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Refusal::new(Code::Malformed, format!("request body is not valid JSON: {error}"))
+    })
+}
+
+async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    let (started, id) = (System.now(), session::new_id(System.wall()));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let allowed = Duration::from_secs(limits.cold_timeout_s);
+    let mut response = if let Ok(response) = tokio::time::timeout(allowed, next.run(request)).await
+    {
+        response
+    } else {
+        let text = format!("the call took longer than {} s", limits.cold_timeout_s);
+        Refusal::new(Code::Deadline, text).into_response()
+    };
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        let written = refusal.response(id).map(axum::body::Body::new);
+        let (mut head, body) = written.into_parts();
+        // What the router said beside the status, such as `Allow`, stays.
+        head.headers.extend(response.headers().clone());
+        response = Response::from_parts(head, body);
+    } else if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let text = format!("body is too large, expected at most {} bytes", limits.message_bytes);
+        response = Refusal::new(Code::Size, text).response(id).map(axum::body::Body::new);
+    }
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    trace(&method, &path, response.status(), started);
+    response
+}
+
+fn trace(method: &Method, path: &str, status: StatusCode, started: Instant) {
+    let took_us = System.now().saturating_duration_since(started).as_micros();
+    let status = status.as_u16();
+    tracing::debug!(%method, path, status, took_us, "called");
+}
+
+async fn unknown_path(uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(64).collect();
+    Refusal::new(Code::Path, format!("path '{path}' is not found"))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(64).collect();
+    Refusal::new(Code::Method, format!("method {method} is not allowed for '{path}'"))
+}
+
+impl IntoResponse for Refusal {
+    // Only the status and the refusal itself: the layer knows the id, and writes the body.
+    fn into_response(self) -> Response {
+        let mut response = status::http_status(self.code.kind()).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Header that carries the id of a cold call.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

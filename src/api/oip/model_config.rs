@@ -1,0 +1,103 @@
+//! A model's configuration as Triton's clients read it.
+//!
+//! Clients that find a `max_batch_size` above 0 put a batch dimension before the `dims`, as
+//! `perf_analyzer` does. Nothing limits a batch here but the size of a message, so a model whose
+//! inputs and outputs all begin with a dimension of any size shows the largest number there is.
+
+use serde::Serialize;
+
+use crate::api::oip::pb::inference as pb;
+use crate::domain::model::ModelName;
+use crate::domain::signature::{Signature, TensorSpec};
+use crate::domain::tensor::dtype::DataType;
+
+/// A model's configuration.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelConfig {
+    name: String,
+    platform: &'static str,
+    backend: &'static str,
+    max_batch_size: i32,
+    default_model_filename: &'static str,
+    input: Vec<TensorConfig>,
+    output: Vec<TensorConfig>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct TensorConfig {
+    name: String,
+    data_type: &'static str,
+    /// Without the batch dimension, if the model has one; -1 for any size.
+    dims: Vec<i64>,
+}
+
+impl ModelConfig {
+    /// Describes a model by its signature.
+    pub fn of(model: &ModelName, signature: &Signature) -> Self {
+        let batched = signature.is_batched();
+        let describe = |specs: &[TensorSpec]| {
+            let one = |spec: &TensorSpec| TensorConfig {
+                name: spec.name.to_string(),
+                data_type: type_name(spec.dtype),
+                dims: spec.shape().into_iter().skip(usize::from(batched)).collect(),
+            };
+            specs.iter().map(one).collect()
+        };
+        Self {
+            name: model.to_string(),
+            platform: "onnxruntime_onnx",
+            backend: "onnxruntime",
+            max_batch_size: if batched { i32::MAX } else { 0 },
+            default_model_filename: "model.onnx",
+            input: describe(&signature.inputs),
+            output: describe(&signature.outputs),
+        }
+    }
+
+    /// The protobuf message.
+    pub fn message(self) -> pb::ModelConfigResponse {
+        let number = |name: &str| pb::DataType::from_str_name(name).unwrap_or_default().into();
+        let input = self.input.into_iter().map(|tensor| pb::ModelInput {
+            data_type: number(tensor.data_type),
+            name: tensor.name,
+            dims: tensor.dims,
+            ..pb::ModelInput::default()
+        });
+        let output = self.output.into_iter().map(|tensor| pb::ModelOutput {
+            data_type: number(tensor.data_type),
+            name: tensor.name,
+            dims: tensor.dims,
+            ..pb::ModelOutput::default()
+        });
+        let config = pb::ModelConfig {
+            name: self.name,
+            platform: self.platform.to_owned(),
+            backend: self.backend.to_owned(),
+            max_batch_size: self.max_batch_size,
+            default_model_filename: self.default_model_filename.to_owned(),
+            input: input.collect(),
+            output: output.collect(),
+            ..pb::ModelConfig::default()
+        };
+        pb::ModelConfigResponse { config: Some(config) }
+    }
+}
+
+fn type_name(dtype: DataType) -> &'static str {
+    match dtype {
+        DataType::Bool => "TYPE_BOOL",
+        DataType::Uint8 => "TYPE_UINT8",
+        DataType::Uint16 => "TYPE_UINT16",
+        DataType::Uint32 => "TYPE_UINT32",
+        DataType::Uint64 => "TYPE_UINT64",
+        DataType::Int8 => "TYPE_INT8",
+        DataType::Int16 => "TYPE_INT16",
+        DataType::Int32 => "TYPE_INT32",
+        DataType::Int64 => "TYPE_INT64",
+        DataType::Fp16 => "TYPE_FP16",
+        DataType::Bf16 => "TYPE_BF16",
+        DataType::Fp32 => "TYPE_FP32",
+        DataType::Fp64 => "TYPE_FP64",
+        DataType::Bytes => "TYPE_STRING",
+    }
+}
