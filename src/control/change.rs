@@ -20,7 +20,7 @@ use crate::platform::store::journal::{Entry, Store, StoreError, Write};
 use crate::serving::registry::prepare::{Loader, PrepareError};
 use crate::serving::registry::reaper::Reaper;
 use crate::serving::registry::snapshot::Snapshot;
-use crate::serving::registry::state::{State, Step};
+use crate::serving::registry::state::State;
 use crate::serving::registry::version::Version;
 
 /// What to do with a model.
@@ -380,7 +380,7 @@ impl Road {
         prepared.map_err(|source| {
             // A number that nobody ever saw leaves no trace.
             if known {
-                hold.step(number, Step::Fail { reason: source.to_string() });
+                hold.step(number, source.step());
             }
             ChangeError::Prepare { key, source }
         })

@@ -165,6 +165,8 @@ codes! {
     State = Conflict."state", "Read the version's state; the text says which state the change needs.";
     /// A version was not let in: broken files or a failed check.
     Load = Invalid."load", "Repair the version's files; the text is the reason. What served before still serves.";
+    /// A version does not answer its own golden cases.
+    Golden = Vetoed."golden", "Repair the model or its golden.json; the text names the case and the first difference. What served before still serves.";
     /// The body or message is over the limit.
     Size = TooLarge."message", "Send less at once, or raise `limits.message_bytes`.";
     /// A content encoding or type that is not read here.

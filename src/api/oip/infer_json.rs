@@ -10,10 +10,9 @@ use crate::domain::failure::{Code, Failure};
 use crate::domain::inference::Answer;
 use crate::domain::json::{JsonError, Next, Scanner};
 use crate::domain::signature::{NamedTensor, Requested};
-use crate::domain::tensor::buffer::{Tensor, TensorError};
-use crate::domain::tensor::dtype::DataType;
 use crate::domain::tensor::json::{self, DataError};
-use crate::domain::tensor::shape::{Shape, ShapeError};
+use crate::domain::tensor::object::{Object, ObjectError};
+use crate::domain::tensor::shape::Shape;
 
 /// A request body, read.
 #[derive(Debug, Default)]
@@ -47,32 +46,9 @@ pub enum BodyError {
     /// Tensor bytes that do not add up.
     #[error(transparent)]
     Binary(#[from] BinaryError),
-    /// A member that is not what it should be.
-    #[error("{member} is {found}, expected {expected}")]
-    Member {
-        /// Where.
-        member: String,
-        /// What came.
-        found: String,
-        /// What should have come.
-        expected: &'static str,
-    },
-    /// An input's values do not make the tensor it declares.
-    #[error("input '{input}': {source}")]
-    Data {
-        /// Which input.
-        input: String,
-        /// Why.
-        source: DataError,
-    },
-    /// An input's shape is none.
-    #[error("input '{input}': {source}")]
-    Shape {
-        /// Which input.
-        input: String,
-        /// Why.
-        source: ShapeError,
-    },
+    /// A tensor or member that is not what it should be.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// A parameter that cannot act here.
     #[error("parameter '{name}' is not supported: {reason}")]
     Parameter {
@@ -86,28 +62,20 @@ pub enum BodyError {
 impl Failure for BodyError {
     fn code(&self) -> Code {
         match self {
-            Self::Json(_) | Self::Binary(_) | Self::Member { .. } => Code::Malformed,
-            Self::Data { .. } | Self::Shape { .. } => Code::Input,
+            Self::Json(_)
+            | Self::Binary(_)
+            | Self::Object(ObjectError::Json(_) | ObjectError::Member { .. }) => Code::Malformed,
+            Self::Object(ObjectError::Data { .. } | ObjectError::Shape { .. }) => Code::Input,
             Self::Parameter { .. } => Code::Parameter,
         }
     }
 }
 
-/// One input while it is read: its members may come in any order.
+/// One input while it is read.
 #[derive(Default)]
 struct Input<'a> {
-    name: Option<String>,
-    dtype: Option<DataType>,
-    shape: Option<Shape>,
-    data: Option<Data<'a>>,
+    object: Object<'a>,
     binary_size: Option<u64>,
-}
-
-enum Data<'a> {
-    /// Read already, because type and shape came first.
-    Tensor(Tensor),
-    /// To be read once type and shape are known.
-    Text(&'a [u8], usize),
 }
 
 /// Reads a request.
@@ -144,38 +112,16 @@ pub fn read(mut parts: Parts) -> Result<InferBody, BodyError> {
 fn read_input<'a>(scanner: &mut Scanner<'a>) -> Result<Input<'a>, BodyError> {
     let mut input = Input::default();
     scanner.object(|key, scanner| -> Result<(), BodyError> {
+        if input.object.member(key, scanner)? {
+            return Ok(());
+        }
         match key {
-            "name" => input.name = Some(scanner.string()?.into_owned()),
-            "datatype" => input.dtype = Some(read_dtype(scanner)?),
-            "shape" => input.shape = Some(read_shape(scanner, input.name.as_deref())?),
-            "data" => input.data = Some(input.read_data(scanner)?),
             "parameters" => input.binary_size = read_binary_size(scanner)?,
             _ => drop(scanner.skip()?),
         }
         Ok(())
     })?;
     Ok(input)
-}
-
-fn read_dtype(scanner: &mut Scanner<'_>) -> Result<DataType, BodyError> {
-    let name = scanner.string()?;
-    DataType::from_name(&name).ok_or_else(|| BodyError::Member {
-        member: "datatype".to_owned(),
-        found: format!("'{}'", excerpt(&name)),
-        expected: "one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64, BYTES",
-    })
-}
-
-fn read_shape(scanner: &mut Scanner<'_>, input: Option<&str>) -> Result<Shape, BodyError> {
-    let mut dims: SmallVec<[i64; 8]> = SmallVec::new();
-    scanner.array(|scanner| -> Result<(), BodyError> {
-        let text = scanner.number()?;
-        let dim = text.parse().map_err(|_| member("a dimension of a shape", text, "an integer"))?;
-        dims.push(dim);
-        Ok(())
-    })?;
-    let input = input.unwrap_or("(not yet named)").to_owned();
-    Shape::new(&dims).map_err(|source| BodyError::Shape { input, source })
 }
 
 fn read_binary_size(scanner: &mut Scanner<'_>) -> Result<Option<u64>, BodyError> {
@@ -245,51 +191,13 @@ fn read_u64(scanner: &mut Scanner<'_>, key: &str) -> Result<u64, BodyError> {
     text.parse().map_err(|_| member(key, text, COUNT))
 }
 
-impl<'a> Input<'a> {
-    fn read_data(&self, scanner: &mut Scanner<'a>) -> Result<Data<'a>, BodyError> {
-        if let (Some(dtype), Some(shape)) = (self.dtype, &self.shape) {
-            let read = json::read(scanner, dtype, shape.clone());
-            read.map(Data::Tensor).map_err(|error| self.data_error(error))
-        } else {
-            scanner.peek()?;
-            let at = scanner.offset();
-            Ok(Data::Text(scanner.skip()?, at))
-        }
-    }
-
-    fn finish(mut self, parts: &mut Parts) -> Result<NamedTensor, BodyError> {
-        let missing = |what: &str| member(what, "missing", "there");
-        let name = self.name.clone().ok_or_else(|| missing("name of an input"))?;
-        let dtype = self.dtype.ok_or_else(|| missing(&format!("datatype of input '{name}'")))?;
-        let shape =
-            self.shape.take().ok_or_else(|| missing(&format!("shape of input '{name}'")))?;
-        let tensor = match (self.data.take(), self.binary_size) {
-            (None, Some(size)) => {
-                let data = parts.take(&name, size)?;
-                let tensor = Tensor::new(dtype, shape, data);
-                tensor.map_err(|error: TensorError| self.data_error(error.into()))?
-            }
-            (Some(Data::Tensor(tensor)), None) => tensor,
-            (Some(Data::Text(text, at)), None) => {
-                json::read(&mut Scanner::new_at(text, at), dtype, shape)
-                    .map_err(|error| self.data_error(error))?
-            }
-            (Some(_), Some(_)) => {
-                let member_name = format!("input '{name}'");
-                return Err(member(
-                    &member_name,
-                    "given as data and as binary data",
-                    "one of them",
-                ));
-            }
-            (None, None) => return Err(missing(&format!("data of input '{name}'"))),
-        };
-        Ok(NamedTensor { name, tensor })
-    }
-
-    fn data_error(&self, source: DataError) -> BodyError {
-        let input = self.name.clone().unwrap_or_else(|| "(not yet named)".to_owned());
-        BodyError::Data { input, source }
+impl Input<'_> {
+    fn finish(self, parts: &mut Parts) -> Result<NamedTensor, BodyError> {
+        let size = self.binary_size;
+        self.object.finish(|name| match size {
+            Some(size) => Ok(Some(parts.take(name, size)?)),
+            None => Ok(None),
+        })
     }
 }
 
@@ -385,7 +293,7 @@ impl OutputForm {
 }
 
 fn member(member: &str, found: &str, expected: &'static str) -> BodyError {
-    BodyError::Member { member: excerpt(member), found: excerpt(found), expected }
+    ObjectError::member(member, found, expected).into()
 }
 
 fn shared_memory(name: &str) -> BodyError {

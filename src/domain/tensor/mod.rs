@@ -1,6 +1,8 @@
 //! Typed arrays over shared bytes.
 
 pub mod buffer;
+pub mod compare;
 pub mod dtype;
 pub mod json;
+pub mod object;
 pub mod shape;

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::inference::Origin;
 use crate::domain::model::{Digest, VersionKey};
-use crate::domain::signature::{Dim, Signature, TensorSpec, Tensors};
+use crate::domain::signature::{Dim, Requested, Signature, TensorSpec, Tensors};
 use crate::domain::tensor::buffer::{LENGTH, Tensor};
+use crate::domain::tensor::compare;
 use crate::domain::tensor::shape::Shape;
 use crate::platform::clock::Clock;
 use crate::platform::telemetry::page::Metrics;
@@ -20,6 +21,7 @@ use crate::serving::batching::scheduler::Ring;
 use crate::serving::registry::state::Step;
 use crate::serving::registry::version::{Bell, Version};
 use crate::serving::repository::digest;
+use crate::serving::repository::golden::{self, Case, GoldenError};
 use crate::serving::repository::layout::{Files, Repository, RepositoryError};
 use crate::serving::runtime::engine::{Engine, Job, Run, RunError};
 use crate::serving::runtime::onnx::library::Library;
@@ -77,12 +79,35 @@ pub enum PrepareError {
     /// No session came of it.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Its golden cases cannot be read.
+    #[error(transparent)]
+    Golden(#[from] GoldenError),
+    /// It does not answer a golden case as it should.
+    #[error("golden case '{case}': {found}")]
+    Wrong {
+        /// Which case.
+        case: String,
+        /// What it answered, and what was expected.
+        found: String,
+    },
+}
+
+impl PrepareError {
+    /// The step that this failure is in the version's life.
+    pub fn step(&self) -> Step {
+        let reason = self.to_string();
+        match self {
+            Self::Golden(_) | Self::Wrong { .. } => Step::Reject { gate: "golden".into(), reason },
+            Self::Repository(_) | Self::Read(_) | Self::Session(_) => Step::Fail { reason },
+        }
+    }
 }
 
 impl Failure for PrepareError {
     fn code(&self) -> Code {
         match self {
             Self::Repository(RepositoryError::NoModel { .. }) => Code::Version,
+            Self::Golden(_) | Self::Wrong { .. } => Code::Golden,
             Self::Repository(_) | Self::Read(_) | Self::Session(_) => Code::Load,
         }
     }
@@ -108,8 +133,9 @@ impl Loader {
         let engine =
             session::open(&self.library, &files.model, Self::guess(&files), self.concurrency)?;
         progress(Step::Warm);
-        let (engine, placement) = self.warm(engine, &files)?;
-        let engine: Arc<dyn Engine> = engine;
+        let cases = golden::read(&files.folder)?;
+        let (engine, placement) = self.warm(engine, &files, &cases)?;
+        check(&*engine, &cases)?;
         let (ring, clock) = (self.ring.clone(), Arc::clone(&self.clock));
         let queue = Queue::new(engine, placement, self.serving.queue_capacity, ring, clock);
         let metrics = self.metrics.version(key.model.as_str(), &key.number.to_string());
@@ -136,9 +162,11 @@ impl Loader {
         &self,
         engine: impl Engine,
         files: &Files,
+        cases: &[Case],
     ) -> Result<(Arc<dyn Engine>, Placement), PrepareError> {
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        let light = match self.measure(&*engine) {
+        let inputs = warm_inputs(engine.signature(), cases);
+        let light = match self.measure(&*engine, &inputs) {
             Ok(took) => took <= Duration::from_micros(self.serving.light_run_us),
             Err(error) => {
                 // Zeros are no valid input for every model (an index, a division): not a reason to
@@ -157,29 +185,56 @@ impl Loader {
         }
         let engine = session::open(&self.library, &files.model, memory, self.concurrency)?;
         // The first runs of a session allocate; nobody should wait for them.
-        drop(self.measure(&engine));
+        drop(self.measure(&engine, &inputs));
         Ok((Arc::new(engine), placement))
     }
 
-    fn measure(&self, engine: &dyn Engine) -> Result<Duration, RunError> {
-        let inputs = zeros(engine.signature());
+    fn measure(&self, engine: &dyn Engine, inputs: &Tensors) -> Result<Duration, RunError> {
         let outputs: Vec<usize> = (0..engine.signature().outputs.len()).collect();
         let mut best = Duration::MAX;
         for _ in 0..WARM_RUNS {
             let started = self.clock.now();
-            let job = Job { inputs: &inputs, outputs: &outputs, switch: None };
-            match engine.run(job) {
-                Run::Done(result) => drop(result?),
-                Run::Later(later) => {
-                    if let Ok(result) = later.blocking_recv() {
-                        drop(result?);
-                    }
-                }
-            }
+            drop(run_once(engine, inputs, &outputs)?);
             best = best.min(self.clock.now().saturating_duration_since(started));
         }
         Ok(best)
     }
+}
+
+// Every case whose outputs are what they should be; the first other one is the reason.
+fn check(engine: &dyn Engine, cases: &[Case]) -> Result<(), PrepareError> {
+    for case in cases {
+        let wrong = |found| PrepareError::Wrong { case: case.name.clone(), found };
+        let signature = engine.signature();
+        let wanted: Vec<Requested> =
+            case.outputs.iter().map(|output| Requested { name: output.name.clone() }).collect();
+        let inputs = signature.arrange(&case.inputs).map_err(|error| wrong(error.to_string()))?;
+        let outputs = signature.select(&wanted).map_err(|error| wrong(error.to_string()))?;
+        let found =
+            run_once(engine, &inputs, &outputs).map_err(|error| wrong(error.to_string()))?;
+        for (found, expected) in found.iter().zip(&case.outputs) {
+            if let Some(text) = compare::difference(found, &expected.tensor, case.tolerance) {
+                return Err(wrong(format!("output '{}' {text}", expected.name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run_once(engine: &dyn Engine, inputs: &Tensors, outputs: &[usize]) -> Result<Tensors, RunError> {
+    match engine.run(Job { inputs, outputs, switch: None }) {
+        Run::Done(result) => result,
+        Run::Later(later) => {
+            let lost = |_| RunError::Failed { message: "the run ended without an answer".into() };
+            later.blocking_recv().map_err(lost)?
+        }
+    }
+}
+
+// Real values where the version brings some: zeros may be no valid input for it.
+fn warm_inputs(signature: &Signature, cases: &[Case]) -> Tensors {
+    let real = cases.iter().find_map(|case| signature.arrange(&case.inputs).ok());
+    real.unwrap_or_else(|| zeros(signature))
 }
 
 // One row of zeros, or of empty strings.
