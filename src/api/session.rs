@@ -10,7 +10,7 @@ use crate::domain::caller::Caller;
 use crate::domain::inference::InferenceId;
 
 /// Limits of what callers may send.
-#[derive(Clone, Copy, Debug, serde::Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of one body or message.

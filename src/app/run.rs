@@ -73,6 +73,7 @@ async fn serve(
         }
     }
     tracing::info!(in_flight = house.admission.inside(), "stopping");
+    house.changes.shut_down();
     health.set(false).await;
     connections.stop();
     let drain = Duration::from_secs(config.server.drain_timeout_s);

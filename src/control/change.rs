@@ -208,7 +208,12 @@ impl Changes {
             loading.spawn_on(load, &self.control);
         }
         while loading.join_next().await.is_some() {}
-        self.road.board.set_ready();
+        self.road.board.set_ready(true);
+    }
+
+    /// Says that the server stops: it is not ready any more, but goes on answering.
+    pub fn shut_down(&self) {
+        self.road.board.set_ready(false);
     }
 }
 

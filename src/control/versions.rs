@@ -106,10 +106,10 @@ impl Board {
         Ok(Hold { board: self, model: model.clone(), document, generation })
     }
 
-    /// Says that the start-up scan is over: from now on the server is ready.
-    pub fn set_ready(&self) {
+    /// Says whether the server is ready: after the start-up scan, until it is told to stop.
+    pub fn set_ready(&self, ready: bool) {
         let mut held = self.held.lock();
-        held.ready = true;
+        held.ready = ready;
         self.publish(&mut held);
     }
 

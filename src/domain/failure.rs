@@ -103,11 +103,11 @@ pub trait Failure: Error + Send + Sync + 'static {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $kind:ident . $detail:literal, $remedy:literal;)*) => {
+    ($(#[doc = $meaning:literal] $name:ident = $kind:ident . $detail:literal, $remedy:literal;)*) => {
         /// One way to fail, as callers see it: `not_found.version`.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         pub enum Code {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $meaning] $name,)*
         }
 
         impl Code {
@@ -122,6 +122,11 @@ macro_rules! codes {
             /// The part after the dot.
             pub const fn detail(self) -> &'static str {
                 match self { $(Self::$name => $detail,)* }
+            }
+
+            /// What went wrong, as one sentence for the documentation.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning.trim_ascii(),)* }
             }
 
             /// What to do, as one sentence for the documentation.
@@ -142,11 +147,13 @@ codes! {
     /// An output that the model does not have.
     Output = Invalid."output", "Ask for outputs that the model's metadata lists, each once.";
     /// A parameter that cannot act, or has the wrong type.
-    Parameter = Invalid."parameter", "Leave the parameter out or correct it; nothing is ignored silently.";
+    Parameter = Invalid."parameter", "Leave the parameter out or correct it; the text says why it cannot act.";
     /// The model's own code refused the values.
     Rejected = Invalid."rejected_by_model", "The values are of the right shape and type, but the model cannot take them; the text is the model's.";
     /// Nobody may do this with the credentials sent.
     Scope = Denied."scope", "Use a caller with the scope that the text names, or a listener bound to loopback.";
+    /// A web page of another machine asks for a change.
+    Origin = Denied."origin", "Call the admin endpoint from this machine, not from a page of another one.";
     /// No model of that name.
     Model = NotFound."model", "List the models with the repository index; a name is its folder's name.";
     /// The model has no such version.

@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod docs_are_current;
 mod harness;
 mod protocol_files;
 mod serves;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use prost::Message;
 
-use crate::harness::tools::{project, run_client};
+use crate::harness::tools::{project, regenerate, run_client};
 
 #[test]
 fn generated_code_is_current() {
@@ -54,12 +54,6 @@ fn generate(folder: &Path) {
     }
     fs::write(folder.join("descriptor.bin"), files.encode_to_vec())
         .expect("a temporary folder takes a file");
-}
-
-fn regenerate() -> bool {
-    #[expect(clippy::disallowed_methods, reason = "a switch of the test, not of the server")]
-    let switch = std::env::var("TIDEGATE_REGENERATE");
-    switch.is_ok_and(|value| value == "1")
 }
 
 /// The files in `src/api/oip/pb` that nobody edits.

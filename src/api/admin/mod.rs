@@ -1,3 +1,4 @@
 //! The operators' interface: what is there, and how to change it.
 
+pub mod origin;
 pub mod versions;

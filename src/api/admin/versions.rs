@@ -4,9 +4,11 @@ use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::middleware;
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
+use crate::api::admin::origin;
 use crate::api::layers::{self, json_or_default};
 use crate::api::session::Limits;
 use crate::api::status::Refusal;
@@ -95,6 +97,7 @@ pub fn router(changes: Changes, limits: Limits) -> Router {
         // split off by hand.
         .route("/admin/v1/models/{model}", get(model).post(change_model))
         .route("/admin/v1/models/{model}/versions/{version}", get(version).post(change_version))
+        .layer(middleware::from_fn(origin::check))
         .with_state(changes);
     layers::around(router, limits)
 }

@@ -326,10 +326,10 @@ fn parameters(
         match (name.as_str(), &parameter.parameter_choice) {
             ("timeout", Some(Choice::Int64Param(us))) => {
                 let us = u64::try_from(*us).map_err(|_| unsupported("it is negative"))?;
-                timeout = Some(Duration::from_micros(us));
+                timeout = allowed(us);
             }
             ("timeout", Some(Choice::Uint64Param(us))) => {
-                timeout = Some(Duration::from_micros(*us));
+                timeout = allowed(*us);
             }
             ("timeout", _) => return Err(unsupported("expected microseconds as an integer")),
             // Clients send `false` and 0 by default; only a real sequence is refused.
@@ -344,6 +344,11 @@ fn parameters(
         }
     }
     Ok(timeout)
+}
+
+// 0 asks for no limit of its own, as Triton reads it.
+fn allowed(us: u64) -> Option<Duration> {
+    (us > 0).then(|| Duration::from_micros(us))
 }
 
 fn shared_memory(parameters: &BTreeMap<String, pb::InferParameter>) -> Option<MessageError> {

@@ -168,7 +168,8 @@ fn read_parameters(scanner: &mut Scanner<'_>, body: &mut InferBody) -> Result<()
     scanner.object(|key, scanner| -> Result<(), BodyError> {
         match key {
             "binary_data_output" => body.form.all_binary = scanner.bool()?,
-            "timeout" => body.timeout_us = Some(read_u64(scanner, key)?),
+            // 0 asks for no limit of its own, as Triton reads it.
+            "timeout" => body.timeout_us = Some(read_u64(scanner, key)?).filter(|&us| us > 0),
             "sequence_id" | "sequence_start" | "sequence_end" => {
                 // Clients send `false` and 0 by default; only a real sequence is refused.
                 let text = scanner.skip()?;

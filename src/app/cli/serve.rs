@@ -11,7 +11,7 @@ use crate::app::run;
 /// Flags of `tidegate serve`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ServeFlags {
-    /// Folder of models: <MODELS>/<model>/<version>/model.onnx.
+    /// Folder of models, each as `NAME/VERSION/model.onnx`.
     #[arg(long, value_name = "DIR")]
     pub models: Option<PathBuf>,
     /// Name of the model, where the folder given is one model's own.

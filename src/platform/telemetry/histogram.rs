@@ -35,7 +35,7 @@ impl Histogram {
     /// Adds up what all threads counted.
     #[expect(clippy::cast_precision_loss, reason = "sums in seconds need no more than 53 bits")]
     pub fn read(&self) -> Reading {
-        let bounds = BOUNDS_US.iter().map(|&bound| bound as f64 / 1e6).chain([f64::MAX]);
+        let bounds = BOUNDS_US.iter().map(|&bound| bound as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> =
             bounds.enumerate().map(|(index, bound)| (bound, self.counters.sum(index))).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(reading.count, 12_000);
         assert_eq!(reading.buckets[0], (0.00001, 4_000));
         assert_eq!(reading.buckets[1], (0.000_025, 4_000));
-        assert_eq!(reading.buckets.last(), Some(&(f64::MAX, 4_000)));
+        assert_eq!(reading.buckets.last(), Some(&(f64::INFINITY, 4_000)));
         assert!((reading.sum - 240_000.080_004).abs() < 1e-6, "{}", reading.sum);
     }
 }

@@ -28,7 +28,7 @@ use crate::serving::runtime::onnx::library::Library;
 use crate::serving::runtime::onnx::session::{self, Memory, SessionError};
 
 /// How versions are run.
-#[derive(Clone, Copy, Debug, serde::Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Serving {
     /// Runs up to this long, in microseconds, happen on the I/O thread.

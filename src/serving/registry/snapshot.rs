@@ -18,7 +18,7 @@ use crate::serving::registry::version::Version;
 pub struct Snapshot {
     /// Grows with every published change.
     pub generation: u64,
-    /// Whether the start-up scan is over.
+    /// Whether the start-up scan is over, and the server not told to stop.
     pub ready: bool,
     entries: HashMap<ModelName, Entry, FixedState>,
 }

@@ -21,7 +21,7 @@ pub struct Repository {
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// The folder is not there, or not readable.
-    #[error("model repository {path} cannot be read: {source}")]
+    #[error("model repository {path} cannot be read")]
     Unreadable {
         /// The folder.
         path: PathBuf,

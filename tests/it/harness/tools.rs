@@ -8,6 +8,13 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Whether files made from the code are to be written (`make proto`, `make docs`) or compared.
+pub fn regenerate() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test, not of the server")]
+    let switch = std::env::var("TIDEGATE_REGENERATE");
+    switch.is_ok_and(|value| value == "1")
+}
+
 /// The Python of the test environment, which `make test` sets up.
 pub fn python() -> PathBuf {
     project().join(".venv/bin/python")
