@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::api::oip::grpc::Grpc;
 use crate::api::oip::rest::Rest;
+use crate::api::patience::{Patient, Stage};
 use crate::api::session::Limits;
 use crate::platform::cores::CoreRuntimes;
 
@@ -125,19 +126,31 @@ impl Drop for Counted {
 
 impl Protocol {
     async fn serve(self, stream: TcpStream, limits: Limits, stop: watch::Receiver<bool>) {
-        let io = TokioIo::new(stream);
+        let stage = Stage::default();
+        let io = TokioIo::new(Patient::new(stream, stage.clone(), limits));
         match self {
             Self::Http(rest) => {
-                let service = service_fn(move |request| answer(rest.clone().call(request)));
+                let service = service_fn(move |request| {
+                    let (rest, stage) = (rest.clone(), stage.clone());
+                    stage.called();
+                    answer(async move {
+                        let response = rest.call(request).await;
+                        stage.answered();
+                        response
+                    })
+                });
+                // Heads are timed by the connection itself, which knows when it is idle.
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(Duration::from_secs(limits.header_timeout_s))
+                    .header_read_timeout(None)
                     .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER))
                     .serve_connection(io, service);
                 let mut connection = std::pin::pin!(connection);
                 until_ended(connection.as_mut(), stop, http1::Connection::graceful_shutdown).await;
             }
             Self::Grpc(grpc) => {
+                // Idle HTTP/2 connections are found by pings; only slow readers are timed here.
+                stage.called();
                 let service = service_fn(move |request: Request<Incoming>| {
                     answer(grpc.clone().call(request))
                 });

@@ -5,6 +5,7 @@ pub mod body;
 pub mod layers;
 pub mod listen;
 pub mod oip;
+pub mod patience;
 pub mod probes;
 pub mod session;
 pub mod status;

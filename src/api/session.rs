@@ -17,8 +17,12 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Bytes of the headers of one request.
     pub header_bytes: usize,
-    /// Seconds until the headers of a request must have come.
+    /// Seconds from the first byte of a request until all its headers must have come.
     pub header_timeout_s: u64,
+    /// Seconds that a kept-alive connection may be idle.
+    pub idle_timeout_s: u64,
+    /// Seconds that a caller may leave an answer unread.
+    pub write_timeout_s: u64,
     /// Seconds until the body of a request must have come.
     pub body_timeout_s: u64,
     /// Seconds that any call but an inference may take; a load counts until it serves.
@@ -32,13 +36,17 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         // 64 MiB and 32 KiB: what Triton takes by default, and more header than any proxy sends.
-        // 10 s: no honest client needs longer for its headers. 120 s: 64 MiB at 4 Mbit/s.
+        // 10 s: no honest client needs longer for its headers. 120 s idle: longer than clients
+        // keep a connection they may want again. 30 s unread: a caller that slow is gone.
+        // 120 s for a body: 64 MiB at 4 Mbit/s.
         // 600 s: a model of many gigabytes is read from a slow disk within it.
         // 10,000 connections at 16 KiB of buffers are 160 MiB.
         Self {
             message_bytes: 64 << 20,
             header_bytes: 32 << 10,
             header_timeout_s: 10,
+            idle_timeout_s: 120,
+            write_timeout_s: 30,
             body_timeout_s: 120,
             cold_timeout_s: 600,
             connections: 10_000,
