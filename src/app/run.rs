@@ -17,6 +17,7 @@ use crate::api::oip::health::Health;
 use crate::app::config::{Config, Log, LogFormat};
 use crate::app::screen::{self, Addresses};
 use crate::app::wiring::House;
+use crate::domain::model::ModelName;
 use crate::platform::cores::CoreRuntimes;
 
 struct Listeners {
@@ -59,11 +60,20 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let health = listeners.serve(config, house, (&connections, cores), &stopped)?;
     let models = house.repository.models()?;
+    let progress = screen::progress(models.len());
+    let tick = {
+        let progress = progress.clone();
+        move |model: &ModelName| {
+            progress.set_message(model.to_string());
+            progress.inc(1);
+        }
+    };
     let started = tokio::select! {
-        () = house.changes.start_up(models, house.cores) => true,
+        () = house.changes.start_up(models, house.cores, tick) => true,
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
     };
+    progress.finish_and_clear();
     if started {
         health.set(true).await;
         announce(house, &addresses, ready_fd)?;

@@ -1,7 +1,10 @@
 //! The screen that greets whoever starts the server.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
+
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::domain::signature::{Dim, TensorSpec};
 use crate::domain::tensor::dtype::DataType;
@@ -20,6 +23,19 @@ pub struct Addresses {
     pub metrics: SocketAddr,
     /// Admin.
     pub admin: SocketAddr,
+}
+
+/// A bar that shows how many models have loaded; on a terminal only, and only for many.
+pub fn progress(models: usize) -> ProgressBar {
+    if models < MANY || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(models as u64);
+    let style = ProgressStyle::with_template("loading models {bar:30} {pos}/{len} {msg}");
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 /// Draws the screen; plain text, so that it is the same on a terminal and in a file.
@@ -161,6 +177,9 @@ fn reach(address: SocketAddr) -> SocketAddr {
         IpAddr::V4(_) | IpAddr::V6(_) => address,
     }
 }
+
+/// From this many models on, loading takes long enough to watch.
+const MANY: usize = 8;
 
 /// Values that fit a line that somebody reads.
 const MOST_VALUES: usize = 64;

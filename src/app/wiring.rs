@@ -41,6 +41,7 @@ pub struct House {
     pub admission: Arc<Admission>,
     /// Processors to use.
     pub cores: usize,
+    loader: Loader,
     gateway: Gateway,
     metrics: Metrics,
     threads: InferenceThreads,
@@ -75,7 +76,7 @@ impl House {
             clock: Arc::clone(&clock),
         };
         let store = Arc::new(Memory::default());
-        let road = Road { board, loader, reaper, store, clock: Arc::clone(&clock) };
+        let road = Road { board, loader: loader.clone(), reaper, store, clock: Arc::clone(&clock) };
         let changes = Changes::new(road, control);
         let admission = Arc::new(Admission::default());
         let gateway = Gateway::new(Parts {
@@ -85,7 +86,22 @@ impl House {
             metrics: metrics.clone(),
             clock,
         });
-        Ok(Self { changes, repository, library, admission, cores, gateway, metrics, threads })
+        Ok(Self {
+            changes,
+            repository,
+            library,
+            admission,
+            cores,
+            loader,
+            gateway,
+            metrics,
+            threads,
+        })
+    }
+
+    /// Makes versions of files.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
     }
 
     /// The protocol's HTTP half, for callers of a listener.

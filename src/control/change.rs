@@ -185,12 +185,17 @@ impl Changes {
     }
 
     /// Loads what every model's policy wants, several models at once, and then declares the server
-    /// ready. Models that fail are logged and left; they stay visible as failed.
-    pub async fn start_up(&self, models: Vec<ModelName>, at_once: usize) {
+    /// ready; `done` hears of each model. Models that fail are logged and left, visibly failed.
+    pub async fn start_up(
+        &self,
+        models: Vec<ModelName>,
+        at_once: usize,
+        done: impl Fn(&ModelName) + Clone + Send + 'static,
+    ) {
         let turns = Arc::new(tokio::sync::Semaphore::new(at_once.max(1)));
         let mut loading = tokio::task::JoinSet::new();
         for model in models {
-            let (changes, turns) = (self.clone(), Arc::clone(&turns));
+            let (changes, turns, done) = (self.clone(), Arc::clone(&turns), done.clone());
             let change = Change {
                 caller: Caller::system("start"),
                 model,
@@ -204,6 +209,7 @@ impl Changes {
                 if let Err(error) = changes.make(change).await {
                     tracing::error!(%model, %error, "a version could not be loaded");
                 }
+                done(&model);
             };
             loading.spawn_on(load, &self.control);
         }

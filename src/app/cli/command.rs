@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::cli::check::{self, CheckFlags};
 use crate::app::cli::serve::{self, ServeFlags};
 
 /// A high-performance ONNX model-serving gateway with built-in lifecycle hooks.
@@ -19,6 +20,8 @@ struct Line {
 enum Command {
     /// Serve a folder of models over HTTP and gRPC.
     Serve(ServeFlags),
+    /// Say what a model is, and whether it would serve.
+    Check(CheckFlags),
 }
 
 /// Runs what the arguments ask for; the exit code is 0, 1 for a failure, 2 for wrong arguments.
@@ -33,6 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match line.command {
         Command::Serve(flags) => serve::serve(&flags),
+        Command::Check(flags) => check::check(&flags),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,6 +23,7 @@ use crate::serving::registry::version::{Bell, Version};
 use crate::serving::repository::digest;
 use crate::serving::repository::golden::{self, Case, GoldenError};
 use crate::serving::repository::layout::{Files, Repository, RepositoryError};
+use crate::serving::repository::manifest::{self, Manifest, ManifestError, Warmup};
 use crate::serving::runtime::engine::{Engine, Job, Run, RunError};
 use crate::serving::runtime::onnx::library::Library;
 use crate::serving::runtime::onnx::session::{self, Memory, SessionError};
@@ -79,6 +80,9 @@ pub enum PrepareError {
     /// No session came of it.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// What its owner says of the model cannot be obeyed.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// Its golden cases cannot be read.
     #[error(transparent)]
     Golden(#[from] GoldenError),
@@ -98,7 +102,9 @@ impl PrepareError {
         let reason = self.to_string();
         match self {
             Self::Golden(_) | Self::Wrong { .. } => Step::Reject { gate: "golden".into(), reason },
-            Self::Repository(_) | Self::Read(_) | Self::Session(_) => Step::Fail { reason },
+            Self::Repository(_) | Self::Read(_) | Self::Session(_) | Self::Manifest(_) => {
+                Step::Fail { reason }
+            }
         }
     }
 }
@@ -108,7 +114,9 @@ impl Failure for PrepareError {
         match self {
             Self::Repository(RepositoryError::NoModel { .. }) => Code::Version,
             Self::Golden(_) | Self::Wrong { .. } => Code::Golden,
-            Self::Repository(_) | Self::Read(_) | Self::Session(_) => Code::Load,
+            Self::Repository(_) | Self::Read(_) | Self::Session(_) | Self::Manifest(_) => {
+                Code::Load
+            }
         }
     }
 }
@@ -134,7 +142,9 @@ impl Loader {
             session::open(&self.library, &files.model, Self::guess(&files), self.concurrency)?;
         progress(Step::Warm);
         let cases = golden::read(&files.folder)?;
-        let (engine, placement) = self.warm(engine, &files, &cases)?;
+        let manifest = self.manifest(key)?;
+        let inputs = warm_inputs(engine.signature(), &manifest.warmup, &cases);
+        let (engine, placement) = self.warm(engine, &files, &inputs)?;
         check(&*engine, &cases)?;
         let (ring, clock) = (self.ring.clone(), Arc::clone(&self.clock));
         let queue = Queue::new(engine, placement, self.serving.queue_capacity, ring, clock);
@@ -152,6 +162,16 @@ impl Loader {
         digest::of_folder(&files.folder, self.repository.root())
     }
 
+    fn manifest(&self, key: &VersionKey) -> Result<Manifest, ManifestError> {
+        let Some(folder) = self.repository.folder(&key.model) else {
+            return Ok(Manifest::default());
+        };
+        if folder.join("config.pbtxt").exists() {
+            tracing::warn!(model = %key.model, "config.pbtxt is not read, say it in model.toml");
+        }
+        manifest::read(&folder)
+    }
+
     // Whether runs are light is known only after the first ones; small files almost always are.
     fn guess(files: &Files) -> Memory {
         let bytes = files.model.metadata().map_or(0, |metadata| metadata.len());
@@ -162,11 +182,10 @@ impl Loader {
         &self,
         engine: impl Engine,
         files: &Files,
-        cases: &[Case],
+        inputs: &Tensors,
     ) -> Result<(Arc<dyn Engine>, Placement), PrepareError> {
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        let inputs = warm_inputs(engine.signature(), cases);
-        let light = match self.measure(&*engine, &inputs) {
+        let light = match self.measure(&*engine, inputs) {
             Ok(took) => took <= Duration::from_micros(self.serving.light_run_us),
             Err(error) => {
                 // Zeros are no valid input for every model (an index, a division): not a reason to
@@ -185,7 +204,7 @@ impl Loader {
         }
         let engine = session::open(&self.library, &files.model, memory, self.concurrency)?;
         // The first runs of a session allocate; nobody should wait for them.
-        drop(self.measure(&engine, &inputs));
+        drop(self.measure(&engine, inputs));
         Ok((Arc::new(engine), placement))
     }
 
@@ -231,24 +250,26 @@ fn run_once(engine: &dyn Engine, inputs: &Tensors, outputs: &[usize]) -> Result<
     }
 }
 
-// Real values where the version brings some: zeros may be no valid input for it.
-fn warm_inputs(signature: &Signature, cases: &[Case]) -> Tensors {
+// The sizes that the owner gave; else real values where the version brings some, because zeros may
+// be no valid input for it; else one row.
+fn warm_inputs(signature: &Signature, warmup: &Warmup, cases: &[Case]) -> Tensors {
     let real = cases.iter().find_map(|case| signature.arrange(&case.inputs).ok());
-    real.unwrap_or_else(|| zeros(signature))
+    real.filter(|_| warmup.dims.is_empty()).unwrap_or_else(|| zeros(signature, warmup))
 }
 
-// One row of zeros, or of empty strings.
-fn zeros(signature: &Signature) -> Tensors {
-    signature.inputs.iter().filter_map(zero).collect()
+// Zeros, or empty strings.
+fn zeros(signature: &Signature, warmup: &Warmup) -> Tensors {
+    signature.inputs.iter().filter_map(|spec| zero(spec, warmup)).collect()
 }
 
-fn zero(spec: &TensorSpec) -> Option<Tensor> {
+fn zero(spec: &TensorSpec, warmup: &Warmup) -> Option<Tensor> {
     let dims: Vec<i64> = spec
         .dims
         .iter()
         .map(|dim| match dim {
             Dim::Fixed(size) => *size,
-            Dim::Any(_) => 1,
+            Dim::Any(Some(symbol)) => warmup.dims.get(&**symbol).copied().unwrap_or(1),
+            Dim::Any(None) => 1,
         })
         .collect();
     let shape = Shape::new(&dims).ok()?;

@@ -106,7 +106,7 @@ impl Repository {
     /// Versions of a model that have a folder with a model in it, lowest first; none for an
     /// unknown model.
     pub fn versions(&self, model: &ModelName) -> Vec<VersionNumber> {
-        let Some(folder) = self.model_folder(model) else { return Vec::new() };
+        let Some(folder) = self.folder(model) else { return Vec::new() };
         if self.is_bare(&folder) {
             return VersionNumber::new(1).into_iter().collect();
         }
@@ -119,7 +119,7 @@ impl Repository {
     ///
     /// [`RepositoryError::NoModel`], [`RepositoryError::Outside`].
     pub fn locate(&self, key: &VersionKey) -> Result<Files, RepositoryError> {
-        let folder = self.model_folder(&key.model).unwrap_or_else(|| self.root.clone());
+        let folder = self.folder(&key.model).unwrap_or_else(|| self.root.clone());
         let folder =
             if self.is_bare(&folder) { folder } else { folder.join(key.number.to_string()) };
         let model = folder.join(MODEL);
@@ -133,7 +133,8 @@ impl Repository {
         Ok(Files { folder, model })
     }
 
-    fn model_folder(&self, model: &ModelName) -> Option<PathBuf> {
+    /// The model's own folder, whether it is there or not; none for another model than a single one.
+    pub fn folder(&self, model: &ModelName) -> Option<PathBuf> {
         match &self.single {
             Some(single) if single == model => Some(self.root.clone()),
             Some(_) => None,

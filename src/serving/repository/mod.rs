@@ -3,3 +3,4 @@
 pub mod digest;
 pub mod golden;
 pub mod layout;
+pub mod manifest;

@@ -46,6 +46,31 @@ pub enum SessionError {
     },
 }
 
+/// What a model file says of itself.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// Inputs and outputs.
+    pub signature: Signature,
+    /// Version of the standard operators.
+    pub opset: Option<u32>,
+    /// What wrote the file.
+    pub producer: Option<String>,
+}
+
+/// Reads what a model file says of itself.
+///
+/// Takes as long as opening it: call it on a thread that may block.
+///
+/// # Errors
+///
+/// [`SessionError`], with ONNX Runtime's reason.
+pub fn inspect(library: &Library, path: &Path) -> Result<Inspection, SessionError> {
+    let session = build(library, path, Memory::Light).map_err(|error| refused(&error))?;
+    let producer = session.metadata().ok().and_then(|metadata| metadata.producer());
+    let opset = session.opset_for_domain("");
+    Ok(Inspection { signature: signature(&session)?, opset, producer })
+}
+
 /// Opens a model file as a session that several threads may run at once.
 ///
 /// Takes milliseconds to seconds of one processor: call it on a thread that may block.
@@ -59,24 +84,24 @@ pub fn open(
     memory: Memory,
     concurrency: usize,
 ) -> Result<SharedSession, SessionError> {
-    let session = build(library, path, memory)
-        .map_err(|error| SessionError::Refused { reason: error.to_string() })?;
-    let signature = Signature {
-        inputs: session
-            .inputs()
-            .iter()
-            .map(|outlet| spec("input", outlet))
-            .collect::<Result<_, _>>()?,
-        outputs: session
-            .outputs()
-            .iter()
-            .map(|outlet| spec("output", outlet))
-            .collect::<Result<_, _>>()?,
-    };
+    let session = build(library, path, memory).map_err(|error| refused(&error))?;
+    let signature = signature(&session)?;
     // Batching over several requests comes with the combining queue; until then nobody asks.
     let limits = Limits { concurrency, can_batch: false, elsewhere: false };
-    SharedSession::new(&session, Arc::new(signature), limits)
-        .map_err(|error| SessionError::Refused { reason: error.to_string() })
+    SharedSession::new(&session, Arc::new(signature), limits).map_err(|error| refused(&error))
+}
+
+fn refused(error: &dyn std::error::Error) -> SessionError {
+    SessionError::Refused { reason: error.to_string().trim().to_owned() }
+}
+
+fn signature(session: &Session) -> Result<Signature, SessionError> {
+    let inputs = session.inputs().iter().map(|outlet| spec("input", outlet));
+    let outputs = session.outputs().iter().map(|outlet| spec("output", outlet));
+    Ok(Signature {
+        inputs: inputs.collect::<Result<_, _>>()?,
+        outputs: outputs.collect::<Result<_, _>>()?,
+    })
 }
 
 fn build(library: &Library, path: &Path, memory: Memory) -> ort::Result<Session> {
