@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::api::listen::{Connections, Protocol};
@@ -58,7 +59,8 @@ async fn serve(
     let (listeners, addresses) = Listeners::bind(config).await?;
     let connections = Connections::new(config.limits);
     let (stop, stopped) = watch::channel(false);
-    let health = listeners.serve(config, house, (&connections, cores), &stopped)?;
+    let (health, mut acceptors) =
+        listeners.serve(config, house, (&connections, cores), &stopped)?;
     let models = house.repository.models()?;
     let progress = screen::progress(models.len());
     let tick = {
@@ -86,6 +88,9 @@ async fn serve(
     house.changes.shut_down();
     health.set(false).await;
     connections.stop();
+    // They hold the cores, which can be stopped, and with them what is cut off, only by their last
+    // owner.
+    while acceptors.join_next().await.is_some() {}
     let drain = Duration::from_secs(config.server.drain_timeout_s);
     tokio::select! {
         ended = tokio::time::timeout(drain, connections.ended()) => {
@@ -125,14 +130,15 @@ impl Listeners {
         house: &House,
         (connections, cores): (&Arc<Connections>, &Arc<CoreRuntimes>),
         stopped: &watch::Receiver<bool>,
-    ) -> anyhow::Result<Health> {
+    ) -> anyhow::Result<(Health, JoinSet<()>)> {
+        let mut acceptors = JoinSet::new();
         let http = Protocol::Http(house.rest(config, config.server.http.ip().is_loopback()));
         let grpc = house.grpc(config, config.server.grpc.ip().is_loopback())?;
         let health = grpc.health().clone();
         let grpc = Protocol::Grpc(grpc);
         for (listener, protocol) in [(self.http, http), (self.grpc, grpc)] {
             let (connections, cores) = (Arc::clone(connections), Arc::clone(cores));
-            drop(tokio::spawn(connections.accept(listener, protocol, cores)));
+            acceptors.spawn(connections.accept(listener, protocol, cores));
         }
         for (listener, router) in
             [(self.metrics, house.probes()), (self.admin, house.admin(config))]
@@ -142,7 +148,7 @@ impl Listeners {
             let server = axum::serve(listener, router).with_graceful_shutdown(until);
             drop(tokio::spawn(async move { server.await.ok() }));
         }
-        Ok(health)
+        Ok((health, acceptors))
     }
 }
 

@@ -315,7 +315,7 @@ impl Road {
             .map(|number| number.get())
             .filter(|at| !document.held_versions.contains(at));
         let (candidates, wanted) = document.policy.candidates(available.collect());
-        let (mut serving, mut loaded, mut failed) = (Vec::new(), Vec::new(), None);
+        let (mut serving, mut loaded, mut failed) = (BTreeSet::new(), Vec::new(), None);
         for number in candidates.into_iter().filter_map(VersionNumber::new) {
             if serving.len() == wanted {
                 break;
@@ -323,19 +323,19 @@ impl Road {
             match self.ensure_current(hold, number) {
                 Ok(version) => {
                     loaded.extend(version);
-                    serving.push(number.get());
+                    serving.insert(number.get());
                 }
                 Err(error) => {
-                    // What serves goes on serving; a lower number stands in only if nothing does.
-                    let replaced = document.serving.last();
-                    serving.extend(replaced.filter(|&&at| at < number.get()));
+                    // What serves goes on serving, also this very number from memory; a lower one
+                    // stands in only if nothing does.
+                    serving.extend(document.serving.range(..=number.get()).next_back());
                     failed.get_or_insert(error);
                 }
             }
         }
         // Files that are gone do not take the last version out of memory: that takes an unload.
         if !serving.is_empty() {
-            serve(&mut document, serving.into_iter().collect());
+            serve(&mut document, serving);
         }
         match failed {
             Some(error) if document == hold.document && loaded.is_empty() => Err(error),

@@ -9,7 +9,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 
@@ -19,6 +21,8 @@ pub struct CoreRuntimes {
     handles: Vec<Handle>,
     threads: Vec<JoinHandle<()>>,
     stop: Arc<Notify>,
+    /// Closes when the last thread has ended.
+    ended: Receiver<()>,
 }
 
 impl CoreRuntimes {
@@ -29,13 +33,19 @@ impl CoreRuntimes {
     /// The system's, if it gives no thread or no event queue.
     pub fn start(name: &str, count: usize) -> io::Result<Self> {
         let stop = Arc::new(Notify::new());
-        let mut cores = Self { handles: Vec::new(), threads: Vec::new(), stop: Arc::clone(&stop) };
+        let (running, ended) = crossbeam_channel::bounded(0);
+        let (handles, threads) = (Vec::new(), Vec::new());
+        let mut cores = Self { handles, threads, stop: Arc::clone(&stop), ended };
         for index in 0..count.max(1) {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             cores.handles.push(runtime.handle().clone());
-            let stop = Arc::clone(&stop);
+            let (stop, running) = (Arc::clone(&stop), running.clone());
             let thread = std::thread::Builder::new().name(format!("{name}-{index}"));
-            let body = move || runtime.block_on(stop.notified());
+            let body = move || {
+                runtime.block_on(stop.notified());
+                drop(runtime);
+                drop::<Sender<()>>(running);
+            };
             cores.threads.push(thread.spawn(body)?);
         }
         Ok(cores)
@@ -56,13 +66,15 @@ impl CoreRuntimes {
         }
     }
 
-    /// Drops what still runs there, and ends the threads.
+    /// Drops what still runs there, and ends the threads; a thread that does not come back (from a
+    /// model that loops for ever) is left behind after a second.
     pub fn stop(self) {
         // One permit a waiter: a thread that is not yet waiting must not miss it.
         for _ in &self.threads {
             self.stop.notify_one();
         }
-        for thread in self.threads {
+        self.ended.recv_timeout(LAST_SECOND).ok();
+        for thread in self.threads.into_iter().filter(JoinHandle::is_finished) {
             if thread.join().is_err() {
                 tracing::error!("a core runtime panicked");
             }
@@ -90,6 +102,9 @@ fn parse_quota<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<usize> {
     let period: usize = fields.next()?.parse().ok().filter(|&period| period > 0)?;
     Some(quota.div_ceil(period).max(1))
 }
+
+/// How long to wait for a core's thread to end.
+const LAST_SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,15 @@
 )]
 
 mod architecture;
+mod broken_models;
 mod docs_are_current;
 mod harness;
+mod heavy_models;
+mod hot_swap;
+mod lifecycle;
+mod metrics;
 mod protocol_files;
+mod quiet;
 mod serves;
+mod shared_session;
+mod shutdown;

@@ -1,4 +1,4 @@
-//! `tidegate check`: what a model is, and whether it would serve, without serving it.
+//! `tidegate check`: what a model is, and whether it would serve.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

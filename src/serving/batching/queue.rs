@@ -4,12 +4,13 @@
 //! waking another thread. Heavy ones wait here, bounded, for an inference thread. Work whose
 //! caller has left or whose deadline has passed is dropped before its run, and stopped during it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::domain::failure::{Code, Failure};
@@ -87,22 +88,38 @@ impl Failure for QueueError {
 struct Inner {
     engine: Arc<dyn Engine>,
     placement: Placement,
+    /// Set by a run in place that took far too long for its thread; never unset.
+    moved: AtomicBool,
     capacity: usize,
-    waiting: (Sender<Waiting>, Receiver<Waiting>),
+    line: Mutex<Line>,
     /// Places this version holds in the ring: at most its engine's concurrency.
     in_ring: AtomicUsize,
     ring: Ring,
     clock: Arc<dyn Clock>,
 }
 
+/// Those who wait, first come first.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    /// Place of the next one to come; places only grow.
+    next: u64,
+}
+
 struct Waiting {
+    place: u64,
     work: Work,
     switch: Option<Arc<dyn Switch>>,
     answer: oneshot::Sender<Finished>,
 }
 
-/// Stops a run whose caller has left.
-struct StopOnDrop(Option<Arc<dyn Switch>>);
+/// Takes back the work of a caller who has left: out of the line, or stopped if it runs.
+struct TakeBackOnDrop<'a> {
+    inner: &'a Inner,
+    place: u64,
+    switch: Option<Arc<dyn Switch>>,
+    ended: bool,
+}
 
 impl Placement {
     /// The name that operators see.
@@ -123,9 +140,9 @@ impl Queue {
         ring: Ring,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let waiting = crossbeam_channel::bounded(capacity.max(1));
-        let in_ring = AtomicUsize::new(0);
-        let inner = Inner { engine, placement, capacity, waiting, in_ring, ring, clock };
+        let (capacity, line, in_ring) = (capacity.max(1), Mutex::default(), AtomicUsize::new(0));
+        let moved = AtomicBool::new(false);
+        let inner = Inner { engine, placement, moved, capacity, line, in_ring, ring, clock };
         Self { inner: Arc::new(inner) }
     }
 
@@ -134,8 +151,11 @@ impl Queue {
         &self.inner.engine
     }
 
-    /// Where runs happen.
+    /// Where runs happen from now on.
     pub fn placement(&self) -> Placement {
+        if self.inner.moved.load(Ordering::Relaxed) {
+            return Placement::Threads;
+        }
         self.inner.placement
     }
 
@@ -150,7 +170,7 @@ impl Queue {
     /// In place this returns without ever yielding. On threads, dropping the future takes the work
     /// back: out of the queue, or stopped if it runs.
     pub async fn run(&self, work: Work) -> Finished {
-        match self.inner.placement {
+        match self.placement() {
             Placement::InPlace => self.inner.run_here(work, None).await,
             Placement::Threads => self.run_on_threads(work).await,
         }
@@ -160,13 +180,11 @@ impl Queue {
         let deadline = work.deadline;
         let (answer, finished) = oneshot::channel();
         let switch = self.inner.engine.switch();
-        let guard = StopOnDrop(switch.clone());
-        match self.inner.waiting.0.try_send(Waiting { work, switch, answer }) {
-            Ok(()) => Inner::enter_ring(&self.inner),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                return Finished::never(QueueError::Full { capacity: self.inner.capacity });
-            }
-        }
+        let Some(place) = self.inner.line_up(work, switch.clone(), answer) else {
+            return Finished::never(QueueError::Full { capacity: self.inner.capacity });
+        };
+        let mut guard = TakeBackOnDrop { inner: &self.inner, place, switch, ended: false };
+        Inner::enter_ring(&self.inner);
         let finished = match deadline {
             None => finished.await,
             Some(deadline) => {
@@ -174,18 +192,45 @@ impl Queue {
                     biased;
                     finished = finished => finished,
                     () = tokio::time::sleep_until(deadline.into()) => {
-                        // Dropping the guard stops the run.
+                        // Dropping the guard takes the work back.
                         return Finished::never(QueueError::Deadline);
                     }
                 }
             }
         };
-        guard.disarm();
+        guard.ended = true;
         finished.unwrap_or_else(|_| Finished::never(QueueError::Lost))
     }
 }
 
 impl Inner {
+    // The place of the work; none if the line is full.
+    fn line_up(
+        &self,
+        work: Work,
+        switch: Option<Arc<dyn Switch>>,
+        answer: oneshot::Sender<Finished>,
+    ) -> Option<u64> {
+        let mut line = self.line.lock();
+        if line.waiting.len() >= self.capacity {
+            return None;
+        }
+        let place = line.next;
+        line.next += 1;
+        line.waiting.push_back(Waiting { place, work, switch, answer });
+        Some(place)
+    }
+
+    fn leave_line(&self, place: u64) -> Option<Waiting> {
+        let mut line = self.line.lock();
+        let index = line.waiting.binary_search_by_key(&place, |waiting| waiting.place).ok()?;
+        line.waiting.remove(index)
+    }
+
+    fn is_anybody_waiting(&self) -> bool {
+        !self.line.lock().waiting.is_empty()
+    }
+
     // At most `concurrency` places in the ring; each is given up only when nothing waits.
     fn enter_ring(this: &Arc<Self>) {
         let most = this.engine.limits().concurrency.max(1);
@@ -211,11 +256,17 @@ impl Inner {
                 Err(_) => Err(QueueError::Lost),
             },
         };
-        Finished { result, ran: Some((started, self.clock.now())) }
+        let ended = self.clock.now();
+        // What warm-up saw was not the whole truth (a larger batch, values that make it loop): one
+        // such run was too many for the other connections of this thread.
+        if ended.saturating_duration_since(started) > FAR_TOO_LONG {
+            self.moved.store(true, Ordering::Relaxed);
+        }
+        Finished { result, ran: Some((started, ended)) }
     }
 
     fn run_waiting(&self, waiting: Waiting) {
-        let Waiting { work, switch, answer } = waiting;
+        let Waiting { work, switch, answer, .. } = waiting;
         if answer.is_closed() {
             return;
         }
@@ -239,15 +290,16 @@ impl Inner {
 
 impl Lane for Queue {
     fn turn(&self) -> bool {
-        if let Ok(waiting) = self.inner.waiting.1.try_recv() {
+        let first = self.inner.line.lock().waiting.pop_front();
+        if let Some(waiting) = first {
             self.inner.run_waiting(waiting);
         }
-        if !self.inner.waiting.1.is_empty() {
+        if self.inner.is_anybody_waiting() {
             return true;
         }
         self.inner.in_ring.fetch_sub(1, Ordering::AcqRel);
         // Work that came between the look and the step back found every place taken: look again.
-        if !self.inner.waiting.1.is_empty() {
+        if self.inner.is_anybody_waiting() {
             Inner::enter_ring(&self.inner);
         }
         false
@@ -260,15 +312,12 @@ impl Finished {
     }
 }
 
-impl StopOnDrop {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for StopOnDrop {
+impl Drop for TakeBackOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(switch) = &self.0 {
+        if self.ended || self.inner.leave_line(self.place).is_some() {
+            return;
+        }
+        if let Some(switch) = &self.switch {
             switch.stop();
         }
     }
@@ -278,7 +327,10 @@ impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner")
             .field("placement", &self.placement)
-            .field("waiting", &self.waiting.1.len())
+            .field("waiting", &self.line.lock().waiting.len())
             .finish_non_exhaustive()
     }
 }
+
+/// A run in place that takes this long moves its version to the inference threads.
+const FAR_TOO_LONG: Duration = Duration::from_millis(10);

@@ -2,6 +2,7 @@
 //!
 //! Nothing that serves is touched: a version that cannot be prepared changes nothing.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::serving::repository::golden::{self, Case, GoldenError};
 use crate::serving::repository::layout::{Files, Repository, RepositoryError};
 use crate::serving::repository::manifest::{self, Manifest, ManifestError, Warmup};
 use crate::serving::runtime::engine::{Engine, Job, Run, RunError};
+use crate::serving::runtime::onnx::graph;
 use crate::serving::runtime::onnx::library::Library;
 use crate::serving::runtime::onnx::session::{self, Memory, SessionError};
 
@@ -186,7 +188,11 @@ impl Loader {
     ) -> Result<(Arc<dyn Engine>, Placement), PrepareError> {
         let engine: Arc<dyn Engine> = Arc::new(engine);
         let light = match self.measure(&*engine, inputs) {
-            Ok(took) => took <= Duration::from_micros(self.serving.light_run_us),
+            Ok(took) => {
+                let short = took <= Duration::from_micros(self.serving.light_run_us);
+                // How long a loop runs is for its inputs to say, and the next ones may say more.
+                short && !graph::has_control_flow(&fs::read(&files.model)?)
+            }
             Err(error) => {
                 // Zeros are no valid input for every model (an index, a division): not a reason to
                 // refuse it, but nothing is known about its runs, so they leave the I/O thread.

@@ -79,7 +79,7 @@ fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, told: impl Fn(Fr
         let open = loop {
             match incoming.try_recv() {
                 Ok(version) => draining.push(version),
-                Err(error) => break error.is_empty(),
+                Err(error) => break !error.is_disconnected(),
             }
         };
         let (unused, used): (Vec<_>, Vec<_>) = draining.into_iter().partition(Version::is_unused);

@@ -1,4 +1,4 @@
-//! `model.toml`: what one may want to say of a model; none of it needs to be said.
+//! `model.toml`: what one may want to say of a model.
 //!
 //! It lies beside the version folders and counts for all versions.
 

@@ -1,4 +1,11 @@
 //! Real servers on free ports, the folders they serve, and the clients people have.
 
+pub mod apart;
+pub mod client;
+pub mod index;
+pub mod iris;
+pub mod process;
+pub mod repository;
+pub mod rpc;
 pub mod server;
 pub mod tools;

@@ -148,10 +148,27 @@ impl Server {
     }
 
     /// Sends SIGTERM and waits for the end.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
+        self.tell_to_stop();
+        self.wait()
+    }
+
+    /// Sends SIGTERM.
+    pub fn tell_to_stop(&self) {
         let kill = command(Path::new("/bin/kill")).arg(self.child.id().to_string()).status();
         assert!(kill.expect("kill starts").success(), "the server was not running");
-        self.child.wait().expect("the server ends")
+    }
+
+    /// Waits for the end of a server that was told to stop.
+    pub fn wait(mut self) -> ExitStatus {
+        for _ in 0..2_000 {
+            if let Some(status) = self.child.try_wait().expect("a process of ours") {
+                return status;
+            }
+            // As above: the number of looks is the bound.
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        panic!("the server was told to stop, and did not");
     }
 }
 
@@ -199,6 +216,7 @@ fn split(answer: &[u8]) -> Reply {
     Reply { status, headers: head, body }
 }
 
-fn library() -> PathBuf {
+/// The ONNX Runtime library that `make setup` fetched.
+pub fn library() -> PathBuf {
     project().join(".tools/onnxruntime/1.32.0/lib/libonnxruntime.so")
 }

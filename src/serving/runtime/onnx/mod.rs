@@ -1,5 +1,6 @@
 //! ONNX Runtime: library, sessions, and the unsafe surface.
 
+pub mod graph;
 pub mod library;
 pub mod session;
 pub mod shared_session;

@@ -1,0 +1,134 @@
+"""Makes the models that no demo needs and tests do: heavy, endless, odd ones.
+
+    make_odd_models.py <folder>
+
+Writes `<name>.onnx` for each; the same bytes every time. A file appears whole or not at all.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+FLOAT, INT64, TEXT = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING
+
+# Width and layers of `heavy`: a run reads 4 MiB of weights 200 times, which takes milliseconds on
+# any machine, also with a batch of one.
+WIDTH, LAYERS = 1024, 200
+
+# Rounds that `loop` always takes, so that it is heavy also with the zeros of a warm-up run.
+ROUNDS = 20_000
+
+
+def heavy() -> ModelProto:
+    """`x` [-1, 4] to `y` [-1, 4] through many dense layers that share their weights."""
+    random = np.random.RandomState(7)
+    weights = [
+        ("first", random.standard_normal((4, WIDTH))),
+        ("middle", random.standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH)),
+        ("last", random.standard_normal((WIDTH, 4)) / np.sqrt(WIDTH)),
+    ]
+    nodes, value = [node("MatMul", ["x", "first"], ["h0"])], "h0"
+    for layer in range(LAYERS):
+        nodes.append(node("MatMul", [value, "middle"], [f"m{layer}"]))
+        nodes.append(node("Tanh", [f"m{layer}"], [f"h{layer + 1}"]))
+        value = f"h{layer + 1}"
+    nodes.append(node("MatMul", [value, "last"], ["y"]))
+    graph = helper.make_graph(
+        nodes,
+        "heavy",
+        [tensor("x", FLOAT, ["rows", 4])],
+        [tensor("y", FLOAT, ["rows", 4])],
+        [onnx.numpy_helper.from_array(part.astype(np.float32), name) for name, part in weights],
+    )
+    return model(graph)
+
+
+def loop() -> ModelProto:
+    """Counts to `n` [1], and `ROUNDS` more, in `total` [1]; a great `n` never ends by itself."""
+    body = helper.make_graph(
+        [
+            node("Identity", ["go"], ["go_on"]),
+            node("Add", ["total_in", "one_inside"], ["total_out"]),
+        ],
+        "body",
+        [
+            tensor("round", INT64, []),
+            tensor("go", TensorProto.BOOL, []),
+            tensor("total_in", INT64, [1]),
+        ],
+        [tensor("go_on", TensorProto.BOOL, []), tensor("total_out", INT64, [1])],
+        [helper.make_tensor("one_inside", INT64, [1], [1])],
+    )
+    nodes = [
+        node("Add", ["n", "always"], ["rounds_1"]),
+        node("Squeeze", ["rounds_1", "axis"], ["rounds"]),
+        node("Sub", ["n", "n"], ["zero"]),
+        node("Loop", ["rounds", "yes", "zero"], ["total"], body=body),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "loop",
+        [tensor("n", INT64, [1])],
+        [tensor("total", INT64, [1])],
+        [
+            helper.make_tensor("always", INT64, [1], [ROUNDS]),
+            helper.make_tensor("axis", INT64, [1], [0]),
+            helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
+        ],
+    )
+    return model(graph)
+
+
+def sequence() -> ModelProto:
+    """Answers with a sequence of tensors, which the protocol cannot carry."""
+    value = helper.make_tensor_sequence_value_info("y", FLOAT, ["rows", 4])
+    made = node("SequenceConstruct", ["x"], ["y"])
+    return model(helper.make_graph([made], "sequence", [tensor("x", FLOAT, ["rows", 4])], [value]))
+
+
+def float8() -> ModelProto:
+    """Takes eight-bit floats, which the protocol has no name for."""
+    taken = [tensor("x", TensorProto.FLOAT8E4M3FN, ["rows"])]
+    given = [tensor("y", FLOAT, ["rows"])]
+    made = node("DequantizeLinear", ["x", "scale"], ["y"])
+    scale = helper.make_tensor("scale", FLOAT, [], [1.0])
+    return model(helper.make_graph([made], "float8", taken, given, [scale]))
+
+
+def text() -> ModelProto:
+    """Gives back the strings it gets."""
+    taken, given = tensor("x", TEXT, ["rows"]), tensor("y", TEXT, ["rows"])
+    return model(helper.make_graph([node("Identity", ["x"], ["y"])], "text", [taken], [given]))
+
+
+def node(kind: str, inputs: list[str], outputs: list[str], **attributes: GraphProto) -> NodeProto:
+    return helper.make_node(kind, inputs, outputs, **attributes)
+
+
+def tensor(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def model(graph: GraphProto) -> ModelProto:
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
+    made.ir_version = 9
+    onnx.checker.check_model(made)
+    return made
+
+
+def main(folder: Path) -> None:
+    makers: list[Callable[[], ModelProto]] = [heavy, loop, sequence, float8, text]
+    folder.mkdir(parents=True, exist_ok=True)
+    for make in makers:
+        part = folder / f".{make.__name__}.{os.getpid()}"
+        part.write_bytes(make().SerializeToString(deterministic=True))
+        part.replace(folder / f"{make.__name__}.onnx")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

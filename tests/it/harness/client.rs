@@ -1,0 +1,72 @@
+//! An HTTP client that keeps its connection, and can hang up in the middle.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use crate::harness::server::Reply;
+
+/// One connection, for one request after the other.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+/// Hangs up on behalf of a client that waits for its answer.
+#[derive(Debug)]
+pub struct Handset(TcpStream);
+
+impl Client {
+    /// Connects.
+    pub fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).expect("the server listens");
+        stream.set_nodelay(true).expect("an open connection");
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// What hangs up, from any thread.
+    pub fn handset(&self) -> Handset {
+        Handset(self.stream.get_ref().try_clone().expect("an open connection"))
+    }
+
+    /// Asks, and waits for the answer; none if the connection ends before it.
+    pub fn try_ask(&mut self, method: &str, path: &str, body: &str) -> Option<Reply> {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n");
+        self.send(&format!("{head}\r\n{body}"));
+        self.answer()
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn ask(&mut self, method: &str, path: &str, body: &str) -> Reply {
+        self.try_ask(method, path, body).expect("an answer before the connection ends")
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &str) {
+        self.stream.get_mut().write_all(bytes.as_bytes()).expect("a writable connection");
+    }
+
+    /// Reads one answer.
+    pub fn answer(&mut self) -> Option<Reply> {
+        let mut headers = String::new();
+        while !headers.ends_with("\r\n\r\n") {
+            if self.stream.read_line(&mut headers).ok()? == 0 {
+                return None;
+            }
+        }
+        let headers = headers.trim_end().to_lowercase();
+        let status = headers.split(' ').nth(1)?.parse().ok()?;
+        let length = headers.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(0, |length| length.parse().expect("a length"));
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).ok()?;
+        Some(Reply { status, headers, body })
+    }
+}
+
+impl Handset {
+    /// Ends the connection, whatever is under way.
+    pub fn hang_up(&self) {
+        self.0.shutdown(Shutdown::Both).ok();
+    }
+}

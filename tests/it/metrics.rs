@@ -1,0 +1,103 @@
+//! The metrics page adds up: every inference is counted once, where it belongs.
+
+use serde_json::json;
+use tonic::Code;
+
+use crate::harness::iris;
+use crate::harness::repository::Repository;
+use crate::harness::rpc::Rpc;
+use crate::harness::server::Server;
+
+#[test]
+fn every_inference_is_counted_once_by_outcome_and_phase() {
+    let repository = Repository::of(&["iris"]);
+    let server = repository.serve();
+    let rpc = Rpc::connect(server.addresses().grpc);
+    for _ in 0..7 {
+        assert_eq!(iris::ask(&server).version, 2);
+    }
+    for _ in 0..5 {
+        iris::read_message(&rpc.infer(iris::request()).unwrap()).unwrap();
+    }
+    let misshapen = iris::body_of("input", &json!([1.0, 2.0]), &[1, 2]);
+    for _ in 0..3 {
+        assert_eq!(server.http("POST", "/v2/models/iris/infer", &misshapen).status, 400);
+    }
+    let mut unnamed = iris::request();
+    unnamed.inputs[0].name = "other".to_owned();
+    assert_eq!(rpc.infer(unnamed).unwrap_err().code(), Code::InvalidArgument);
+
+    assert_eq!(outcome(&server, ("iris", "2"), "ok"), 12);
+    assert_eq!(outcome(&server, ("iris", "2"), "invalid"), 4);
+    let page = server.metrics();
+    let labels = r#"model="iris",version="2""#;
+    let total = format!("tidegate_request_duration_seconds_count{{{labels}}}");
+    assert_eq!(value(&page, &total), 16);
+    for phase in ["decode", "admit", "choose", "lease", "queue", "run", "encode", "observe"] {
+        let line = format!("tidegate_phase_duration_seconds_count{{{labels},phase=\"{phase}\"}}");
+        assert_eq!(value(&page, &line), 16, "{phase}");
+    }
+    assert!(value(&page, "process_resident_memory_bytes") > 0);
+    assert!(page.contains("onnxruntime=\"1.32.0\"} 1"), "{page}");
+    assert!(page.ends_with("# EOF\n"), "{page}");
+}
+
+#[test]
+fn what_reached_no_version_is_counted_without_a_name() {
+    let repository = Repository::of(&["iris"]);
+    let server = repository.serve();
+    let rpc = Rpc::connect(server.addresses().grpc);
+    for name in ["nobody", "somebody"] {
+        let path = format!("/v2/models/{name}/infer");
+        assert_eq!(server.http("POST", &path, &iris::body()).status, 404);
+    }
+    let mut request = iris::request();
+    request.model_name = "nobody".to_owned();
+    assert_eq!(rpc.infer(request).unwrap_err().code(), Code::NotFound);
+    assert_eq!(server.http("POST", "/v2/models/iris/infer", "{").status, 400);
+    // A version that is known, but not ready.
+    let path = "/v2/models/iris/versions/1/infer";
+    assert_eq!(server.http("POST", path, &iris::body()).status, 503);
+
+    assert_eq!(outcome(&server, ("", ""), "not_found"), 3);
+    assert_eq!(outcome(&server, ("", ""), "invalid"), 1);
+    assert_eq!(outcome(&server, ("", ""), "unavailable"), 1);
+    let page = server.metrics();
+    assert!(!page.contains("nobody") && !page.contains("somebody"), "{page}");
+    // Questions that are no inference are not counted as one.
+    assert_eq!(server.http("GET", "/v2/models/nobody", "").status, 404);
+    assert_eq!(outcome(&server, ("", ""), "not_found"), 3);
+}
+
+#[test]
+fn a_version_that_is_freed_drops_out_of_the_page() {
+    let repository = Repository::of(&["iris"]);
+    let server = repository.serve();
+    iris::ask(&server);
+    assert_eq!(server.admin("POST", "/admin/v1/models/iris/versions/1:load", "").0, 200);
+    let serving = |version: &str| {
+        let line = format!("tidegate_version_serving{{model=\"iris\",version=\"{version}\"}}");
+        value(&server.metrics(), &line)
+    };
+    assert_eq!((serving("1"), serving("2")), (0, 1));
+    assert_eq!(server.admin("POST", "/admin/v1/models/iris/versions/1:promote", "").0, 200);
+    assert_eq!(serving("1"), 1);
+    server.wait_for_state("iris", 2, "retired");
+    let page = server.metrics();
+    assert!(!page.contains("model=\"iris\",version=\"2\""), "{page}");
+    iris::ask(&server);
+    assert_eq!(outcome(&server, ("iris", "1"), "ok"), 1);
+}
+
+fn outcome(server: &Server, (model, version): (&str, &str), outcome: &str) -> u64 {
+    let labels = format!("model=\"{model}\",version=\"{version}\",outcome=\"{outcome}\"");
+    value(&server.metrics(), &format!("tidegate_requests_total{{{labels}}}"))
+}
+
+/// The value of a line, given up to the space before it.
+fn value(page: &str, name: &str) -> u64 {
+    let mut lines = page.lines();
+    let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let found = found.unwrap_or_else(|| panic!("no {name} in\n{page}"));
+    found.parse().unwrap_or_else(|_| panic!("{name} is {found}"))
+}
