@@ -59,7 +59,10 @@ async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Res
         head.headers.extend(response.headers().clone());
         response = Response::from_parts(head, body);
     } else if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let text = format!("body is too large, expected at most {} bytes", limits.message_bytes);
+        let text = {
+            let most = limits.message_bytes;
+            format!("body has more than {most} bytes, expected at most {most}")
+        };
         response = Refusal::new(Code::Size, text).response(id).map(axum::body::Body::new);
     }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {

@@ -181,9 +181,10 @@ async fn until_ended<C>(
     C: Future<Output = Result<(), hyper::Error>>,
 {
     let ended = tokio::select! {
+        // First, so that an answer written after the stop says that it is the last.
         biased;
-        ended = connection.as_mut() => Some(ended),
         () = told(&mut stop) => None,
+        ended = connection.as_mut() => Some(ended),
     };
     let ended = if let Some(ended) = ended {
         ended

@@ -32,7 +32,7 @@ pub struct ErrorBody<'a> {
 impl Refusal {
     /// A refusal in our own words.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: shortened(message.into()) }
     }
 
     /// The HTTP response.
@@ -86,7 +86,7 @@ impl<F: Failure> From<F> for Refusal {
             }
             source = error.source();
         }
-        Self { code: failure.code(), message }
+        Self::new(failure.code(), message)
     }
 }
 
@@ -130,8 +130,20 @@ pub const fn grpc_code(kind: Kind) -> tonic::Code {
     }
 }
 
+// Callers' own names and shapes stand in messages; cut, the rest still says what went wrong.
+fn shortened(mut message: String) -> String {
+    if message.len() > MOST_BYTES {
+        message.truncate(message.floor_char_boundary(MOST_BYTES));
+        message.push_str("...");
+    }
+    message
+}
+
 /// Header that carries the inference's id.
 pub const INFERENCE_ID: HeaderName = HeaderName::from_static("x-tidegate-inference-id");
+
+/// Bytes of a message, thrice that when escaped for a trailer: gRPC clients take 8 KiB of trailers.
+const MOST_BYTES: usize = 2000;
 
 /// Seconds after which an overloaded server may be asked again.
 const RETRY_AFTER_S: &str = "1";
@@ -144,8 +156,8 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
 
 #[cfg(test)]
 mod tests {
-    use super::{grpc_code, http_status};
-    use crate::domain::failure::Kind;
+    use super::{MOST_BYTES, Refusal, grpc_code, http_status};
+    use crate::domain::failure::{Code, Kind};
 
     #[test]
     fn the_table_of_failures_is_as_published() {
@@ -174,5 +186,13 @@ mod tests {
             ("timeout", 504, 4),
         ];
         assert_eq!(table, published);
+    }
+
+    #[test]
+    fn a_message_fits_a_trailer_whatever_the_caller_named() {
+        let refusal = Refusal::new(Code::Input, format!("x{}", "ä".repeat(100_000)));
+        assert!(refusal.message.len() <= MOST_BYTES + 3, "{}", refusal.message.len());
+        assert!(refusal.message.ends_with("ä..."));
+        assert_eq!(Refusal::new(Code::Input, "short").message, "short");
     }
 }

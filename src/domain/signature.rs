@@ -215,7 +215,7 @@ impl Signature {
         for Requested { name } in requested {
             let position = self.outputs.iter().position(|spec| *spec.name == **name);
             let position = position.ok_or_else(|| SignatureError::UnknownOutput {
-                output: name.clone(),
+                output: excerpt(name),
                 known: names(self.outputs.iter().map(|spec| &*spec.name)),
             })?;
             if selection.contains(&position) {

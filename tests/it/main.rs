@@ -10,11 +10,13 @@
 mod architecture;
 mod broken_models;
 mod docs_are_current;
+mod failures;
 mod harness;
 mod heavy_models;
 mod hot_swap;
 mod lifecycle;
 mod metrics;
+mod oip_clients;
 mod protocol_files;
 mod quiet;
 mod serves;

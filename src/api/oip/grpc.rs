@@ -7,8 +7,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
+use tonic::Status;
 use tonic::body::Body as TonicBody;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
 use tower::ServiceExt;
@@ -21,6 +22,7 @@ use crate::api::oip::rpc::{Arrived, Rpc, TicketSlot};
 use crate::api::oip::service::Service;
 use crate::api::status::Refusal;
 use crate::domain::failure::Code;
+use crate::serving::gateway::infer::Ticket;
 
 /// The services of the gRPC port. Cloning shares them.
 #[derive(Clone)]
@@ -72,64 +74,61 @@ impl Grpc {
         request.extensions_mut().insert(Arrived(arrived));
         let path = request.uri().path();
         let infers = path == INFER;
-        let answer =
-            if path.strip_prefix('/').is_some_and(|rest| rest.starts_with(server::SERVICE_NAME)) {
-                self.inference.oneshot(request).await
-            } else if let Some((_, beside)) =
-                self.beside.iter().find(|(prefix, _)| path.starts_with(prefix))
-            {
-                beside.clone().oneshot(request).await
-            } else {
-                let text = format!("service of {path} is not offered by this server");
-                let refusal = Refusal::new(Code::NotOffered, text);
-                Ok(refusal.status(self.service.new_id()).into_http())
-            };
+        let ours =
+            path.strip_prefix('/').is_some_and(|rest| rest.starts_with(server::SERVICE_NAME));
+        let answer = if ours {
+            self.inference.oneshot(request).await
+        } else if let Some((_, beside)) =
+            self.beside.iter().find(|(prefix, _)| path.starts_with(prefix))
+        {
+            beside.clone().oneshot(request).await
+        } else {
+            let text = format!("service of {path} is not offered by this server");
+            let refusal = Refusal::new(Code::NotOffered, text);
+            Ok(refusal.status(self.service.new_id()).into_http())
+        };
         let Ok(mut answer) = answer;
-        mend(answer.headers_mut());
         let ticket = answer.extensions_mut().remove::<TicketSlot>().and_then(|slot| slot.take());
-        let unread = ticket.is_none() && !answer.headers().contains_key(CODE);
-        if infers && unread && status(answer.headers()) != Some(OK) {
-            return refuse_unread(&self.service, arrived, answer.headers());
+        if ours
+            && ticket.is_none()
+            && !answer.headers().contains_key(CODE)
+            && let Some(found) = Status::from_header_map(answer.headers())
+        {
+            let ticket = infers.then(|| self.service.open(arrived));
+            return refuse_unread(&self.service, ticket, &found);
         }
         answer.map(|body| Accounted::new(body, ticket))
     }
 }
 
-// The message never reached its handler: it could not be decoded, or was too large.
+// The message never reached its handler: it could not be decoded, was too large, or for no call.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what else tonic says is of a broken stream")]
 fn refuse_unread(
     service: &Service,
-    arrived: std::time::Instant,
-    headers: &HeaderMap,
+    ticket: Option<Ticket>,
+    found: &Status,
 ) -> Response<Accounted<TonicBody>> {
-    let mut ticket = service.open(arrived);
-    let code = match status(headers) {
-        Some(TOO_LARGE) => Code::Size,
-        Some(INVALID) => Code::Malformed,
-        Some(UNIMPLEMENTED) => Code::Encoding,
-        _ => Code::Left,
+    let text = found.message();
+    let refusal = match found.code() {
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => unread(Code::Size, text),
+        tonic::Code::Internal | tonic::Code::InvalidArgument => unread(Code::Malformed, text),
+        // tonic says nothing of a call that it does not know, and something of a compression.
+        tonic::Code::Unimplemented if text.is_empty() => {
+            Refusal::new(Code::NotOffered, format!("{} has no such call", server::SERVICE_NAME))
+        }
+        tonic::Code::Unimplemented => unread(Code::Encoding, text),
+        _ => unread(Code::Left, text),
     };
-    ticket.fail(code);
-    let words = headers.get("grpc-message").and_then(|text| text.to_str().ok());
-    let text = words.unwrap_or("message could not be read").replace("%20", " ");
-    let status = Refusal::new(code, format!("request message: {text}")).status(ticket.id());
-    status.into_http().map(|body| Accounted::new(body, Some(ticket)))
-}
-
-// Every status of our own carries a code; one without was made by tonic, before any handler.
-fn mend(headers: &mut HeaderMap) {
-    if headers.contains_key(CODE) {
-        return;
+    let id = ticket.as_ref().map_or_else(|| service.new_id(), Ticket::id);
+    let answer = refusal.status(id).into_http();
+    if let Some(mut ticket) = ticket {
+        ticket.fail(refusal.code);
     }
-    let mended = match status(headers) {
-        Some(OUT_OF_RANGE) => TOO_LARGE,
-        Some(INTERNAL) => INVALID,
-        _ => return,
-    };
-    headers.insert(STATUS, HeaderValue::from_static(mended));
+    answer.map(|body| Accounted::new(body, None))
 }
 
-fn status(headers: &HeaderMap) -> Option<&str> {
-    headers.get(STATUS)?.to_str().ok()
+fn unread(code: Code, text: &str) -> Refusal {
+    Refusal::new(code, format!("request message: {text}"))
 }
 
 impl fmt::Debug for Grpc {
@@ -142,13 +141,4 @@ impl fmt::Debug for Grpc {
 const DESCRIPTOR: &[u8] = include_bytes!("pb/descriptor.bin");
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
-const STATUS: &str = "grpc-status";
 const CODE: &str = "x-tidegate-code";
-
-// gRPC codes as they stand in the header (google/rpc/code.proto).
-const OK: &str = "0";
-const INVALID: &str = "3";
-const TOO_LARGE: &str = "8";
-const OUT_OF_RANGE: &str = "11";
-const UNIMPLEMENTED: &str = "12";
-const INTERNAL: &str = "13";

@@ -64,7 +64,11 @@ impl Failure for BodyError {
         match self {
             Self::Json(_)
             | Self::Binary(_)
-            | Self::Object(ObjectError::Json(_) | ObjectError::Member { .. }) => Code::Malformed,
+            | Self::Object(
+                ObjectError::Json(_)
+                | ObjectError::Member { .. }
+                | ObjectError::Data { source: DataError::Json(_), .. },
+            ) => Code::Malformed,
             Self::Object(ObjectError::Data { .. } | ObjectError::Shape { .. }) => Code::Input,
             Self::Parameter { .. } => Code::Parameter,
         }
@@ -169,7 +173,7 @@ fn read_parameters(scanner: &mut Scanner<'_>, body: &mut InferBody) -> Result<()
         match key {
             "binary_data_output" => body.form.all_binary = scanner.bool()?,
             // 0 asks for no limit of its own, as Triton reads it.
-            "timeout" => body.timeout_us = Some(read_u64(scanner, key)?).filter(|&us| us > 0),
+            "timeout" => body.timeout_us = Some(read_timeout(scanner)?).filter(|&us| us > 0),
             "sequence_id" | "sequence_start" | "sequence_end" => {
                 // Clients send `false` and 0 by default; only a real sequence is refused.
                 let text = scanner.skip()?;
@@ -181,6 +185,14 @@ fn read_parameters(scanner: &mut Scanner<'_>, body: &mut InferBody) -> Result<()
             _ => drop(scanner.skip()?),
         }
         Ok(())
+    })
+}
+
+fn read_timeout(scanner: &mut Scanner<'_>) -> Result<u64, BodyError> {
+    let text = std::str::from_utf8(scanner.skip()?).ok();
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| BodyError::Parameter {
+        name: "timeout".to_owned(),
+        reason: "expected microseconds as a whole number",
     })
 }
 

@@ -46,6 +46,15 @@ impl Rpc {
         Err(self.refuse(&Refusal::new(Code::NotOffered, text)))
     }
 
+    // There is one repository; a name for another must not be taken for it.
+    fn one_repository(&self, name: &str) -> Result<(), Status> {
+        if name.is_empty() {
+            return Ok(());
+        }
+        let text = "repository_name is not offered: there is one repository, leave it out";
+        Err(self.refuse(&Refusal::new(Code::NotOffered, text)))
+    }
+
     async fn infer(
         &self,
         mut message: pb::ModelInferRequest,
@@ -172,7 +181,9 @@ impl GrpcInferenceService for Rpc {
         &self,
         request: Request<pb::RepositoryIndexRequest>,
     ) -> Result<Response<pb::RepositoryIndexResponse>, Status> {
-        Ok(Response::new(convert::index(self.service.index(request.into_inner().ready))))
+        let message = request.into_inner();
+        self.one_repository(&message.repository_name)?;
+        Ok(Response::new(convert::index(self.service.index(message.ready))))
     }
 
     async fn repository_model_load(
@@ -180,6 +191,7 @@ impl GrpcInferenceService for Rpc {
         request: Request<pb::RepositoryModelLoadRequest>,
     ) -> Result<Response<pb::RepositoryModelLoadResponse>, Status> {
         let message = request.into_inner();
+        self.one_repository(&message.repository_name)?;
         if let Some(name) = message.parameters.keys().next() {
             let text = format!("load parameter '{name}' is not offered");
             return Err(self.refuse(&Refusal::new(Code::NotOffered, text)));
@@ -193,7 +205,9 @@ impl GrpcInferenceService for Rpc {
         &self,
         request: Request<pb::RepositoryModelUnloadRequest>,
     ) -> Result<Response<pb::RepositoryModelUnloadResponse>, Status> {
-        let unloaded = self.service.unload(&request.into_inner().model_name).await;
+        let message = request.into_inner();
+        self.one_repository(&message.repository_name)?;
+        let unloaded = self.service.unload(&message.model_name).await;
         unloaded.map_err(|refusal| self.refuse(&refusal))?;
         Ok(Response::new(pb::RepositoryModelUnloadResponse {}))
     }

@@ -134,9 +134,7 @@ impl Values {
             }
             let mut again = scanner.clone();
             let Some(bytes) = value(scanner)? else {
-                let at = again.offset();
-                let text = String::from_utf8_lossy(again.skip()?);
-                return Err(DataError::Value { found: text.chars().take(32).collect(), at, dtype });
+                return Err(misfit(&mut again, dtype)?);
             };
             self.out.extend_from_slice(&bytes);
             self.count += 1;
@@ -146,8 +144,12 @@ impl Values {
 
     fn read_strings(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DataError> {
         scanner.array(|scanner| {
-            if scanner.peek()? == Next::Array {
-                return self.read_strings(scanner);
+            match scanner.peek()? {
+                Next::String => {}
+                Next::Array => return self.read_strings(scanner),
+                Next::Object | Next::Number | Next::Bool | Next::Null => {
+                    return Err(misfit(scanner, DataType::Bytes)?);
+                }
             }
             let text = scanner.string()?;
             let length = u32::try_from(text.len()).map_err(|_| scanner.error("string of 4 GiB"))?;
@@ -157,6 +159,12 @@ impl Values {
             Ok(())
         })
     }
+}
+
+fn misfit(scanner: &mut Scanner<'_>, dtype: DataType) -> Result<DataError, JsonError> {
+    let at = scanner.offset();
+    let text = String::from_utf8_lossy(scanner.skip()?);
+    Ok(DataError::Value { found: text.chars().take(32).collect(), at, dtype })
 }
 
 // The readers give `None` for a value that is there but does not fit the type.

@@ -62,10 +62,10 @@ impl Shape {
     // An empty dimension makes the whole tensor empty, so it must not hide an overflow of the others.
     fn checked_elements(&self) -> Option<usize> {
         let most = isize::MAX as usize / 8;
-        self.0
-            .iter()
-            .try_fold(1_usize, |product, &dim| product.checked_mul(usize::try_from(dim).ok()?))
-            .filter(|&elements| elements <= most)
+        let size = |dim: i64| usize::try_from(dim.max(1)).ok();
+        let counted = self.0.iter().try_fold(1_usize, |all, &dim| all.checked_mul(size(dim)?));
+        let empty = self.0.contains(&0);
+        counted.filter(|&all| all <= most).map(|all| if empty { 0 } else { all })
     }
 }
 
@@ -91,14 +91,17 @@ impl fmt::Display for Dimensions {
 
 fn write_dims(dims: &[i64], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("[")?;
-    for (index, dim) in dims.iter().enumerate() {
+    for (index, dim) in dims.iter().take(MOST_SHOWN).enumerate() {
         if index > 0 {
             f.write_str(",")?;
         }
         write!(f, "{dim}")?;
     }
-    f.write_str("]")
+    f.write_str(if dims.len() > MOST_SHOWN { ",...]" } else { "]" })
 }
+
+/// Dimensions that a message shows: a caller may send millions, and no model has more than this.
+const MOST_SHOWN: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -119,6 +122,16 @@ mod tests {
         assert!(negative.to_string().starts_with("shape [2,-1] has a negative dimension"));
         let large = Shape::new(&[i64::MAX, i64::MAX]).unwrap_err();
         assert!(matches!(large, ShapeError::TooLarge { .. }));
+        for hidden in [[0, i64::MAX, 9], [i64::MAX, 9, 0]] {
+            assert!(matches!(Shape::new(&hidden), Err(ShapeError::TooLarge { .. })), "{hidden:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_shows_the_first_dimensions_of_very_many() {
+        assert_eq!(Shape::new(&[2, 3]).unwrap().to_string(), "[2,3]");
+        let many = Shape::new(&[1; 1_000]).unwrap().to_string();
+        assert_eq!(many, format!("[{}...]", "1,".repeat(16)));
     }
 
     proptest! {

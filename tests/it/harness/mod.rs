@@ -2,6 +2,7 @@
 
 pub mod apart;
 pub mod client;
+pub mod grpc;
 pub mod index;
 pub mod iris;
 pub mod process;

@@ -194,17 +194,21 @@ impl Reply {
 
 /// One HTTP/1.1 request on a connection of its own; `headers` are whole lines.
 pub fn request(to: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
-    let mut stream = TcpStream::connect(to).expect("the server listens");
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\
          content-length: {}\r\n{headers}\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).expect("a writable connection");
-    // A server that refuses early may have closed already.
-    stream.write_all(body).ok();
+    exchange(to, &[head.as_bytes(), body].concat())
+}
+
+/// Sends bytes as they are on a connection of its own, and reads the answer to the end.
+pub fn exchange(to: SocketAddr, bytes: &[u8]) -> Reply {
+    let mut stream = TcpStream::connect(to).expect("the server listens");
+    // A server that refuses early may have closed already, and then reset what still comes.
+    stream.write_all(bytes).ok();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("a readable connection");
+    stream.read_to_end(&mut answer).ok();
     split(&answer)
 }
 
