@@ -131,7 +131,7 @@ test-build:
 
 .PHONY: clean
 clean: ## Remove what was built or fetched here: target, .venv, .tools
-	rm -rf $(TARGET) .venv .tools
+	rm -rf $(TARGET) .venv .tools examples/clients/node/node_modules examples/clients/rust/target
 
 .PHONY: help
 help:

@@ -252,7 +252,7 @@ fn pages() -> Vec<PathBuf> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
                 let built = folder == project() && ["target", "data"].contains(&name.as_str());
-                if !built && !name.starts_with('.') {
+                if !built && !name.starts_with('.') && name != "node_modules" {
                     folders.push(path);
                 }
             } else if Path::new(&name).extension().is_some_and(|extension| extension == "md") {

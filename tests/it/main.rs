@@ -10,6 +10,7 @@
 mod architecture;
 mod broken_models;
 mod docs_are_current;
+mod example_clients;
 mod failures;
 mod harness;
 mod heavy_models;
