@@ -92,6 +92,11 @@ bench: ## Run one bench, or all: make bench NAME=lease_and_choose
 load: ## Put k6 and ghz on a server started with `make run`
 	loadtest/run.sh
 
+.PHONY: load-cpu
+load-cpu: setup ## Server CPU time a request, beside a bare HTTP/2 echo (needs h2load)
+	cargo build --release --locked --features loadtest
+	python3 loadtest/cpu.py $(TARGET)
+
 ##@ Regenerate
 
 # regenerate NAME: runs the test that compares committed output, told to write it instead.

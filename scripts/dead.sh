@@ -24,7 +24,7 @@ rm "$copy/src/lib.rs"
 
 # The package keeps its dependencies; its other targets go, and so do lints that would drown the
 # ones we want.
-awk '/^\[/ { skip = /^\[+(lib|test|bench|lints|workspace)[].]/ } !skip' Cargo.toml > "$copy/Cargo.toml"
+awk '/^\[/ { skip = /^\[+(lib|bin|test|bench|lints|workspace)[].]/ } !skip' Cargo.toml > "$copy/Cargo.toml"
 cat >> "$copy/Cargo.toml" << 'EOF'
 
 [workspace]

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -151,9 +150,8 @@ impl Protocol {
             Self::Grpc(grpc) => {
                 // Idle HTTP/2 connections are found by pings; only slow readers are timed here.
                 stage.called();
-                let service = service_fn(move |request: Request<Incoming>| {
-                    answer(grpc.clone().call(request))
-                });
+                let grpc = Arc::new(grpc);
+                let service = service_fn(move |request| Arc::clone(&grpc).call(request));
                 let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
                 let connection = http2::Builder::new(TokioExecutor::new())
                     .timer(TokioTimer::new())

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ulid::Ulid;
 
 use crate::domain::caller::Caller;
@@ -87,7 +87,7 @@ pub fn new_id(wall: SystemTime) -> InferenceId {
 /// The time that a gRPC caller allows (`grpc-timeout`, PROTOCOL-HTTP2 "Timeout"); none if the
 /// header is not there or cannot be read.
 pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (value, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = value.parse().ok().filter(|_| value.len() <= 8)?;
     match unit {
@@ -100,6 +100,9 @@ pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
         _ => None,
     }
 }
+
+// A name in a constant is not parsed again for every request.
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 #[cfg(test)]
 mod tests {

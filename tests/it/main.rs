@@ -23,3 +23,4 @@ mod quiet;
 mod serves;
 mod shared_session;
 mod shutdown;
+mod swap_soak;

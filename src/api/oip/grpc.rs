@@ -7,13 +7,13 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body as TonicBody;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
-use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
+use tower::{Service as _, ServiceExt};
 
 use crate::api::body::Accounted;
 use crate::api::oip::health::Health;
@@ -69,25 +69,35 @@ impl Grpc {
     }
 
     /// Answers one call. Every call of the inference service has one account, whatever becomes of it.
-    pub async fn call(self, mut request: Request<Incoming>) -> Response<Accounted<TonicBody>> {
+    ///
+    /// A task is moved several times before it runs, so the future is kept small: what it awaits is
+    /// boxed, and the services are behind one pointer.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is what hyper asks for.
+    pub async fn call(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Accounted<TonicBody>>, Infallible> {
         let arrived = self.service.now();
         request.extensions_mut().insert(Arrived(arrived));
         let path = request.uri().path();
         let infers = path == INFER;
         let ours =
             path.strip_prefix('/').is_some_and(|rest| rest.starts_with(server::SERVICE_NAME));
-        let answer = if ours {
-            self.inference.oneshot(request).await
+        let mut answer = if ours {
+            // Always ready, as generated code is.
+            self.inference.clone().call(request).await?
         } else if let Some((_, beside)) =
             self.beside.iter().find(|(prefix, _)| path.starts_with(prefix))
         {
-            beside.clone().oneshot(request).await
+            Box::pin(beside.clone().oneshot(request)).await?
         } else {
             let text = format!("service of {path} is not offered by this server");
             let refusal = Refusal::new(Code::NotOffered, text);
-            Ok(refusal.status(self.service.new_id()).into_http())
+            refusal.status(self.service.new_id()).into_http()
         };
-        let Ok(mut answer) = answer;
         let ticket = answer.extensions_mut().remove::<TicketSlot>().and_then(|slot| slot.take());
         if ours
             && ticket.is_none()
@@ -95,9 +105,9 @@ impl Grpc {
             && let Some(found) = Status::from_header_map(answer.headers())
         {
             let ticket = infers.then(|| self.service.open(arrived));
-            return refuse_unread(&self.service, ticket, &found);
+            return Ok(refuse_unread(&self.service, ticket, &found));
         }
-        answer.map(|body| Accounted::new(body, ticket))
+        Ok(answer.map(|body| Accounted::new(body, ticket)))
     }
 }
 
@@ -141,4 +151,4 @@ impl fmt::Debug for Grpc {
 const DESCRIPTOR: &[u8] = include_bytes!("pb/descriptor.bin");
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
-const CODE: &str = "x-tidegate-code";
+const CODE: HeaderName = HeaderName::from_static("x-tidegate-code");
