@@ -10,7 +10,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
 
 use crate::api::session::{self, Limits};
@@ -41,17 +41,41 @@ pub fn json_or_default<T: Default + DeserializeOwned>(body: &Bytes) -> Result<T,
     })
 }
 
+/// Refuses a body that is compressed: nothing here inflates one.
+///
+/// # Errors
+///
+/// A [`Refusal`] that names the encoding.
+pub fn uncompressed(headers: &HeaderMap) -> Result<(), Refusal> {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    match encoding.filter(|&value| value != HeaderValue::from_static("identity")) {
+        None => Ok(()),
+        Some(value) => {
+            let found = String::from_utf8_lossy(value.as_bytes());
+            let text = format!(
+                "content encoding '{}', expected none",
+                found.chars().take(64).collect::<String>()
+            );
+            Err(Refusal::new(Code::Encoding, text))
+        }
+    }
+}
+
 async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     let (started, id) = (System.now(), session::new_id(System.wall()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let allowed = Duration::from_secs(limits.cold_timeout_s);
-    let mut response = if let Ok(response) = tokio::time::timeout(allowed, next.run(request)).await
-    {
-        response
-    } else {
+    let answer = async {
+        match uncompressed(request.headers()) {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        }
+    };
+    let answered = tokio::time::timeout(allowed, answer).await;
+    let mut response = answered.unwrap_or_else(|_| {
         let text = format!("the call took longer than {} s", limits.cold_timeout_s);
         Refusal::new(Code::Deadline, text).into_response()
-    };
+    });
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         let written = refusal.response(id).map(axum::body::Body::new);
         let (mut head, body) = written.into_parts();

@@ -133,9 +133,10 @@ impl Patient {
             return self.write.poll(limit, context).map(|()| Err(io::ErrorKind::TimedOut.into()));
         }
         self.write.progress();
+        // An answer that is still being written is no idle time.
+        self.read.progress();
         if self.stage.get() == ANSWERED {
             self.stage.set(IDLE);
-            self.read.progress();
         }
         written
     }

@@ -44,7 +44,7 @@ async fn ready(State(shown): State<Shown>) -> (StatusCode, &'static str) {
     if shown.changes.snapshot().ready {
         (StatusCode::OK, "ready\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     }
 }
 

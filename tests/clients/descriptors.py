@@ -21,6 +21,10 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 # What we have and tritonclient has not, each with its reason.
 ADDED = {
     "field inference.ModelMetadataResponse.properties": "Open Inference Protocol",
+    "field inference.RepositoryModelLoadResponse.model_name": "KServe",
+    "field inference.RepositoryModelLoadResponse.isLoaded": "KServe",
+    "field inference.RepositoryModelUnloadResponse.model_name": "KServe",
+    "field inference.RepositoryModelUnloadResponse.isUnloaded": "KServe",
 }
 
 

@@ -106,6 +106,20 @@ def text() -> ModelProto:
     return model(helper.make_graph([node("Identity", ["x"], ["y"])], "text", [taken], [given]))
 
 
+def external() -> ModelProto:
+    """Keeps its weights in a file that nobody brings along."""
+    weights = helper.make_tensor("weights", FLOAT, [4], [1.0, 2.0, 3.0, 4.0])
+    taken, given = tensor("x", FLOAT, ["rows", 4]), tensor("y", FLOAT, ["rows", 4])
+    made = node("Mul", ["x", "weights"], ["y"])
+    whole = model(helper.make_graph([made], "external", [taken], [given], [weights]))
+    part = whole.graph.initializer[0]
+    part.raw_data = bytes(16)
+    del part.float_data[:]
+    onnx.external_data_helper.set_external_data(part, "weights.bin")
+    part.ClearField("raw_data")
+    return whole
+
+
 def node(kind: str, inputs: list[str], outputs: list[str], **attributes: GraphProto) -> NodeProto:
     return helper.make_node(kind, inputs, outputs, **attributes)
 
@@ -122,7 +136,7 @@ def model(graph: GraphProto) -> ModelProto:
 
 
 def main(folder: Path) -> None:
-    makers: list[Callable[[], ModelProto]] = [heavy, loop, sequence, float8, text]
+    makers: list[Callable[[], ModelProto]] = [heavy, loop, sequence, float8, text, external]
     folder.mkdir(parents=True, exist_ok=True)
     for make in makers:
         part = folder / f".{make.__name__}.{os.getpid()}"

@@ -20,6 +20,7 @@ fn broken_models_are_refused_with_their_reason_and_the_others_serve() {
     repository.put("empty", 1, b"");
     repository.put("sequence", 1, &odd("sequence"));
     repository.put("float8", 1, &odd("float8"));
+    repository.put("external", 1, &odd("external"));
     let server = repository.serve();
     assert_ready(&server);
     assert_eq!(iris::ask(&server).version, 2);
@@ -29,6 +30,7 @@ fn broken_models_are_refused_with_their_reason_and_the_others_serve() {
         ("truncated", "ONNX Runtime refused the model: "),
         ("garbage", "ONNX Runtime refused the model: "),
         ("empty", "ONNX Runtime refused the model: "),
+        ("external", "ONNX Runtime refused the model: "),
         ("sequence", "output 'y' is a sequence or map, which the protocol cannot carry"),
         ("float8", "input 'x' is a tensor of "),
     ] {

@@ -9,6 +9,8 @@
 
 mod architecture;
 mod broken_models;
+mod checks;
+mod dialects;
 mod docs_are_current;
 mod example_clients;
 mod failures;

@@ -18,6 +18,7 @@ pub struct Parts {
     /// The JSON part.
     pub json: Bytes,
     rest: Bytes,
+    raw: bool,
 }
 
 /// Why a body cannot be cut.
@@ -66,16 +67,26 @@ impl Parts {
     /// [`BinaryError::Length`].
     pub fn cut(headers: &HeaderMap, mut body: Bytes) -> Result<Self, BinaryError> {
         let Some(value) = headers.get(JSON_LENGTH) else {
-            return Ok(Self { json: body, rest: Bytes::new() });
+            return Ok(Self { json: body, rest: Bytes::new(), raw: false });
         };
         let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
         if let Some(length) = length.filter(|&length: &usize| length <= body.len()) {
             let json = body.split_to(length);
-            Ok(Self { json, rest: body })
+            Ok(Self { json, rest: body, raw: length == 0 })
         } else {
             let found = String::from_utf8_lossy(value.as_bytes()).chars().take(32).collect();
             Err(BinaryError::Length { found, body: body.len() })
         }
+    }
+
+    /// Whether there is no JSON at all: then the whole body is one tensor.
+    pub fn is_raw(&self) -> bool {
+        self.raw
+    }
+
+    /// The whole body of a raw request.
+    pub fn into_raw(self) -> Bytes {
+        self.rest
     }
 
     /// The bytes of the next tensor.

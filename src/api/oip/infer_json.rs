@@ -32,7 +32,8 @@ pub struct InferBody {
 /// Which outputs are written as binary data.
 #[derive(Debug, Default)]
 pub struct OutputForm {
-    all_binary: bool,
+    /// Unless they say for themselves.
+    pub all_binary: bool,
     /// Outputs that say for themselves.
     each: Vec<(String, bool)>,
 }
@@ -93,6 +94,11 @@ pub fn read(mut parts: Parts) -> Result<InferBody, BodyError> {
     let mut scanner = Scanner::new(&text);
     let mut inputs = Vec::new();
     scanner.object(|key, scanner| -> Result<(), BodyError> {
+        // Clients that write every member out mean nothing by a null.
+        if scanner.peek()? == Next::Null {
+            scanner.skip()?;
+            return Ok(());
+        }
         match key {
             "id" => body.id = Some(scanner.string()?.into_owned()),
             "inputs" => scanner.array(|scanner| {

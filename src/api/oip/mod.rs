@@ -8,6 +8,7 @@ pub mod health;
 pub mod infer_json;
 pub mod model_config;
 pub mod pb;
+pub mod raw;
 pub mod rest;
 pub mod rpc;
 pub mod service;

@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Either, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use tower::ServiceExt;
 
 use crate::api::body::Body;
+use crate::api::layers::uncompressed;
 use crate::api::oip::binary::{JSON_LENGTH, Parts};
 use crate::api::oip::cold;
 use crate::api::oip::infer_json::{self, InferBody};
+use crate::api::oip::raw;
 use crate::api::oip::service::{Call, Service};
 use crate::api::status::Refusal;
 use crate::domain::failure::Code;
@@ -78,7 +80,16 @@ impl Rest {
         let (head, body) = request.into_parts();
         uncompressed(&head.headers)?;
         let bytes = self.read(body).await?;
-        let mut body = infer_json::read(Parts::cut(&head.headers, bytes)?)?;
+        let parts = Parts::cut(&head.headers, bytes)?;
+        let mut body = if parts.is_raw() {
+            let loaded = self.service.loaded(&model, &version)?;
+            let mut body = InferBody::default();
+            body.inputs.push(raw::read(loaded.signature(), parts.into_raw())?);
+            body.form.all_binary = true;
+            body
+        } else {
+            infer_json::read(parts)?
+        };
         let call = Call {
             model,
             version,
@@ -154,20 +165,4 @@ fn respond(answer: &Answer, body: &InferBody) -> Result<Response<Body>, Refusal>
 fn refuse(refusal: &Refusal, mut ticket: Ticket) -> Response<Body> {
     ticket.fail(refusal.code);
     refusal.response(ticket.id()).map(|body| body.with_ticket(ticket))
-}
-
-fn uncompressed(headers: &HeaderMap) -> Result<(), Refusal> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    match encoding.filter(|&value| value != HeaderValue::from_static("identity")) {
-        None => Ok(()),
-        Some(value) => {
-            let found = String::from_utf8_lossy(value.as_bytes());
-            let text = format!("content encoding '{}', expected none", excerpt(&found));
-            Err(Refusal::new(Code::Encoding, text))
-        }
-    }
-}
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(64).collect()
 }

@@ -55,6 +55,15 @@ impl Rpc {
         Err(self.refuse(&Refusal::new(Code::NotOffered, text)))
     }
 
+    // KServe's clients write the model where Triton's write the repository, and nothing else.
+    fn model_of(&self, repository: String, model: String) -> Result<String, Status> {
+        if model.is_empty() {
+            return Ok(repository);
+        }
+        self.one_repository(&repository)?;
+        Ok(model)
+    }
+
     async fn infer(
         &self,
         mut message: pb::ModelInferRequest,
@@ -191,14 +200,14 @@ impl GrpcInferenceService for Rpc {
         request: Request<pb::RepositoryModelLoadRequest>,
     ) -> Result<Response<pb::RepositoryModelLoadResponse>, Status> {
         let message = request.into_inner();
-        self.one_repository(&message.repository_name)?;
+        let model_name = self.model_of(message.repository_name, message.model_name)?;
         if let Some(name) = message.parameters.keys().next() {
             let text = format!("load parameter '{name}' is not offered");
             return Err(self.refuse(&Refusal::new(Code::NotOffered, text)));
         }
-        let loaded = self.service.load(&message.model_name).await;
+        let loaded = self.service.load(&model_name).await;
         loaded.map_err(|refusal| self.refuse(&refusal))?;
-        Ok(Response::new(pb::RepositoryModelLoadResponse {}))
+        Ok(Response::new(pb::RepositoryModelLoadResponse { model_name, is_loaded: true }))
     }
 
     async fn repository_model_unload(
@@ -206,10 +215,10 @@ impl GrpcInferenceService for Rpc {
         request: Request<pb::RepositoryModelUnloadRequest>,
     ) -> Result<Response<pb::RepositoryModelUnloadResponse>, Status> {
         let message = request.into_inner();
-        self.one_repository(&message.repository_name)?;
-        let unloaded = self.service.unload(&message.model_name).await;
+        let model_name = self.model_of(message.repository_name, message.model_name)?;
+        let unloaded = self.service.unload(&model_name).await;
         unloaded.map_err(|refusal| self.refuse(&refusal))?;
-        Ok(Response::new(pb::RepositoryModelUnloadResponse {}))
+        Ok(Response::new(pb::RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 
     async fn model_config(

@@ -182,6 +182,15 @@ impl Service {
         self.version(model, version).map(drop)
     }
 
+    /// The version that answers now.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`], not found or unavailable.
+    pub fn loaded(&self, model: &str, version: &str) -> Result<Arc<Version>, Refusal> {
+        self.version(model, version).map(|(_, version)| version)
+    }
+
     /// What a model says of itself.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tonic::{Response, Status};
 #[derive(Debug)]
 pub struct Rpc {
     runtime: Runtime,
-    client: GrpcInferenceServiceClient<Channel>,
+    channel: Channel,
 }
 
 impl Rpc {
@@ -24,12 +24,17 @@ impl Rpc {
         let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
         let endpoint = Endpoint::from_shared(format!("http://{to}")).expect("an address");
         let channel = runtime.block_on(endpoint.connect()).expect("the server listens");
-        Self { runtime, client: GrpcInferenceServiceClient::new(channel) }
+        Self { runtime, channel }
     }
 
     /// The generated client; the connection is shared.
     pub fn client(&self) -> GrpcInferenceServiceClient<Channel> {
-        self.client.clone()
+        GrpcInferenceServiceClient::new(self.channel())
+    }
+
+    /// The connection itself, for other services.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// Waits for the outcome of a call.

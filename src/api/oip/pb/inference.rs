@@ -1638,7 +1638,7 @@ pub mod repository_index_response {
 ///
 /// KServe numbers this message and its answer differently: there `model_name` is 1, where Triton
 /// has `repository_name`, and the answer repeats it and adds `isLoaded`. A KServe client thus seems
-/// to name a repository and no model.
+/// to name a repository and no model, and is understood so.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RepositoryModelLoadRequest {
     /// Which repository, where there are several; Triton refuses anything but empty.
@@ -1656,8 +1656,15 @@ pub struct RepositoryModelLoadRequest {
     >,
 }
 /// Says that the model serves: a failure is a status.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RepositoryModelLoadResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RepositoryModelLoadResponse {
+    /// The model, as KServe's clients read it.
+    #[prost(string, tag = "1")]
+    pub model_name: ::prost::alloc::string::String,
+    /// True, as KServe's clients read it.
+    #[prost(bool, tag = "2")]
+    pub is_loaded: bool,
+}
 /// Asks for a model to be taken out of service. KServe numbers it differently, as above.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RepositoryModelUnloadRequest {
@@ -1673,8 +1680,15 @@ pub struct RepositoryModelUnloadRequest {
     >,
 }
 /// Says that no new request reaches the model. Its memory is freed after the last one under way.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RepositoryModelUnloadResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RepositoryModelUnloadResponse {
+    /// The model, as KServe's clients read it.
+    #[prost(string, tag = "1")]
+    pub model_name: ::prost::alloc::string::String,
+    /// True, as KServe's clients read it.
+    #[prost(bool, tag = "2")]
+    pub is_unloaded: bool,
+}
 /// Names a region of host memory; empty names all.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SystemSharedMemoryStatusRequest {
