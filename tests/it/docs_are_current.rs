@@ -294,8 +294,8 @@ const ERRORS: &str = "\
 
 <!-- Made by `make docs` from src/domain/failure.rs and src/api/status.rs. Do not edit. -->
 
-An error on the HTTP and admin ports has this body. On the HTTP port, `request_id` is also the header
-`x-tidegate-inference-id`.
+An error on the HTTP and admin ports has this body; its text has at most 2000 bytes. `request_id` is
+also the header `x-tidegate-inference-id`, and `x-request-id` on all calls but inferences.
 
 ```json
 {\"error\": \"request for unknown model: 'none' is not found\", \"code\": \"not_found.model\", \
@@ -307,7 +307,7 @@ A gRPC error has the text as its message, and the trailers `x-tidegate-code` and
 
 Three refusals come before our own code, and have no body: 431 for headers over
 `limits.header_bytes` on the HTTP port, 400 for bytes that are no HTTP, and 405 for a method that no
-route of the admin or metrics port knows.
+route of the metrics port knows. Errors within a gRPC stream have a text only.
 
 ## Codes
 
