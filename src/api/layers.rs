@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::session::{self, Limits};
 use crate::api::status::{self, Refusal};
-use crate::domain::failure::Code;
+use crate::domain::failure::{Code, excerpt};
 use crate::platform::clock::{Clock, System};
 
 /// Puts the layers around all routes of a router, and answers paths and methods it does not have.
@@ -52,10 +52,7 @@ pub fn uncompressed(headers: &HeaderMap) -> Result<(), Refusal> {
         None => Ok(()),
         Some(value) => {
             let found = String::from_utf8_lossy(value.as_bytes());
-            let text = format!(
-                "content encoding '{}', expected none",
-                found.chars().take(64).collect::<String>()
-            );
+            let text = format!("content encoding '{}', expected none", excerpt(&found));
             Err(Refusal::new(Code::Encoding, text))
         }
     }
@@ -103,12 +100,12 @@ fn trace(method: &Method, path: &str, status: StatusCode, started: Instant) {
 }
 
 async fn unknown_path(uri: Uri) -> Refusal {
-    let path: String = uri.path().chars().take(64).collect();
+    let path = excerpt(uri.path());
     Refusal::new(Code::Path, format!("path '{path}' is not found"))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {
-    let path: String = uri.path().chars().take(64).collect();
+    let path = excerpt(uri.path());
     Refusal::new(Code::Method, format!("method {method} is not allowed for '{path}'"))
 }
 

@@ -177,11 +177,12 @@ pub fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     let place = || format!("in configuration {}", name.display());
     toml::from_str::<Config>(&text).with_context(place)?;
     let mut table: Table = toml::from_str(&text).with_context(place)?;
+    let defaults = Table::try_from(Config::default()).context("defaults")?;
     for (section, keys) in KEYS {
         for key in *keys {
             let variable = format!("TIDEGATE_{}_{}", section.to_uppercase(), key.to_uppercase());
             if let Some(value) = environment(&variable) {
-                set(&mut table, section, key, &value)?;
+                set(&mut table, (section, key), typed(&defaults, (section, key), &value))?;
             }
         }
     }
@@ -195,12 +196,18 @@ fn optional(path: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn set(table: &mut Table, section: &str, key: &str, text: &str) -> anyhow::Result<()> {
+fn set(table: &mut Table, (section, key): (&str, &str), value: Value) -> anyhow::Result<()> {
     let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     let Value::Table(entry) = entry else { bail!("[{section}] is not a table") };
-    let number = text.parse().ok().filter(|_| NUMBERS.contains(&key));
-    entry.insert(key.to_owned(), number.map_or_else(|| text.into(), Value::Integer));
+    entry.insert(key.to_owned(), value);
     Ok(())
+}
+
+// The environment knows texts only; what is a number by default is read as one.
+fn typed(defaults: &Table, (section, key): (&str, &str), text: &str) -> Value {
+    let default = defaults.get(section).and_then(|section| section.get(key));
+    let number = text.parse().ok().filter(|_| default.is_some_and(Value::is_integer));
+    number.map_or_else(|| text.into(), Value::Integer)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -234,40 +241,24 @@ const KEYS: &[(&str, &[&str])] = &[
     ("log", &["filter", "format"]),
 ];
 
-/// Keys whose values are numbers.
-const NUMBERS: &[&str] = &[
-    "drain_timeout_s",
-    "message_bytes",
-    "header_bytes",
-    "header_timeout_s",
-    "idle_timeout_s",
-    "write_timeout_s",
-    "body_timeout_s",
-    "cold_timeout_s",
-    "connections",
-    "streams",
-    "light_run_us",
-    "queue_capacity",
-    "cores",
-];
-
 #[cfg(test)]
 mod tests {
-    use super::{Config, KEYS, NUMBERS, set};
+    use super::{Config, KEYS, set, typed};
     use toml::Table;
 
     #[test]
     fn every_key_of_the_environment_is_a_key_of_the_file() {
+        let defaults = Table::try_from(Config::default()).unwrap();
         for (section, keys) in KEYS {
             for key in *keys {
                 let text = match *key {
-                    key if NUMBERS.contains(&key) => "7",
                     "http" | "grpc" | "metrics" | "admin" => "127.0.0.1:9",
                     "format" => "json",
-                    _ => "x",
+                    "path" | "model_name" | "library" | "filter" => "x",
+                    _ => "7",
                 };
                 let mut table = Table::new();
-                set(&mut table, section, key, text).unwrap();
+                set(&mut table, (section, key), typed(&defaults, (section, key), text)).unwrap();
                 let read: Result<Config, _> = table.try_into();
                 assert_ne!(read.expect(key), Config::default(), "{section}.{key} does nothing");
             }

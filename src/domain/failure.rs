@@ -91,6 +91,11 @@ impl Kind {
     }
 }
 
+/// The beginning of a text that a caller chose: it may be 64 MiB long, a message about it may not.
+pub fn excerpt(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
 /// An error that can reach a caller.
 pub trait Failure: Error + Send + Sync + 'static {
     /// The code that callers see and programs act on.

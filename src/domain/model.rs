@@ -5,7 +5,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::{Code, Failure, excerpt};
 
 /// Name of a model: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`, which is also its folder's name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -204,11 +204,6 @@ impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")
     }
-}
-
-// A name may be 64 MiB of garbage; the message about it may not.
-fn excerpt(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]

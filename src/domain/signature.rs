@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::{Code, Failure, excerpt};
 use crate::domain::tensor::buffer::Tensor;
 use crate::domain::tensor::dtype::DataType;
 use crate::domain::tensor::shape::{Dimensions, Shape};
@@ -279,10 +279,6 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
         all.iter().take(16).map(|name| format!("'{}'", excerpt(name))).collect();
     let rest = if all.len() > shown.len() { ", ..." } else { "" };
     format!("{}{rest}", shown.join(", "))
-}
-
-fn excerpt(name: &str) -> String {
-    name.chars().take(64).collect()
 }
 
 #[cfg(test)]

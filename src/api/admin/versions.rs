@@ -14,7 +14,7 @@ use crate::api::session::Limits;
 use crate::api::status::Refusal;
 use crate::control::change::{Action, Change, Changes, Receipt};
 use crate::domain::caller::Caller;
-use crate::domain::failure::Code;
+use crate::domain::failure::{Code, excerpt};
 use crate::domain::model::{ModelName, VersionNumber};
 use crate::domain::signature::TensorSpec;
 use crate::serving::registry::snapshot::Entry;
@@ -221,7 +221,7 @@ fn split(target: &str) -> (&str, &str) {
 
 fn number(text: &str) -> Result<VersionNumber, Refusal> {
     VersionNumber::parse(text).ok_or_else(|| {
-        let found: String = text.chars().take(32).collect();
+        let found = excerpt(text);
         Refusal::new(Code::Name, format!("version '{found}', expected a positive integer"))
     })
 }
@@ -231,6 +231,6 @@ fn unknown_model(name: &ModelName) -> Refusal {
 }
 
 fn unknown_call(found: &str, expected: &str) -> Refusal {
-    let found: String = found.chars().take(32).collect();
+    let found = excerpt(found);
     Refusal::new(Code::Path, format!("call ':{found}' is not found, expected {expected}"))
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::{Code, Failure, excerpt};
 
 /// Header that carries the length of the JSON part.
 pub const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -74,7 +74,7 @@ impl Parts {
             let json = body.split_to(length);
             Ok(Self { json, rest: body, raw: length == 0 })
         } else {
-            let found = String::from_utf8_lossy(value.as_bytes()).chars().take(32).collect();
+            let found = excerpt(&String::from_utf8_lossy(value.as_bytes()));
             Err(BinaryError::Length { found, body: body.len() })
         }
     }

@@ -12,7 +12,7 @@ use crate::api::oip::model_config::ModelConfig;
 use crate::api::oip::service::{IndexEntry, ModelMetadata, ServerMetadata, Service};
 use crate::api::oip::statistics::Statistics;
 use crate::api::status::Refusal;
-use crate::domain::failure::Code;
+use crate::domain::failure::{Code, excerpt};
 
 #[derive(Serialize)]
 struct Live {
@@ -172,7 +172,7 @@ async fn load(
 ) -> Result<(), Refusal> {
     let body: LoadBody = json_or_default(&body)?;
     if let Some(name) = body.parameters.keys().next() {
-        let name: String = name.chars().take(64).collect();
+        let name = excerpt(name);
         let text = format!("load parameter '{name}' is not offered");
         return Err(Refusal::new(Code::NotOffered, text));
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::api::oip::pb::inference as pb;
 use crate::api::oip::service::{Call, IndexEntry, ModelMetadata, ServerMetadata, TensorMetadata};
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::{Code, Failure, excerpt};
 use crate::domain::inference::Answer;
 use crate::domain::signature::{NamedTensor, Requested};
 use crate::domain::tensor::buffer::{Tensor, TensorError};
@@ -141,7 +141,7 @@ fn read_input(
         return Err(parameter);
     }
     let Some(dtype) = DataType::from_name(&input.datatype) else {
-        let found = input.datatype.chars().take(32).collect();
+        let found = excerpt(&input.datatype);
         return Err(MessageError::DataType { input: name, found });
     };
     let shape = match Shape::new(&input.shape) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::api::oip::binary::{BinaryError, Parts};
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::{Code, Failure, excerpt};
 use crate::domain::inference::Answer;
 use crate::domain::json::{JsonError, Next, Scanner};
 use crate::domain::signature::{NamedTensor, Requested};
@@ -317,10 +317,6 @@ fn member(member: &str, found: &str, expected: &'static str) -> BodyError {
 
 fn shared_memory(name: &str) -> BodyError {
     BodyError::Parameter { name: excerpt(name), reason: "client shared memory is not offered" }
-}
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 const COUNT: &str = "a whole number";

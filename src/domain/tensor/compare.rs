@@ -1,5 +1,6 @@
 //! Whether two tensors are equal, exactly or within a tolerance.
 
+use crate::domain::failure::excerpt;
 use crate::domain::tensor::buffer::Tensor;
 use crate::domain::tensor::dtype::DataType;
 
@@ -39,7 +40,7 @@ pub fn difference(found: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Op
             pairs.position(|(found, expected)| found != expected).map(|index| {
                 let text = |tensor: &Tensor| {
                     let element = tensor.elements().nth(index).unwrap_or_default();
-                    String::from_utf8_lossy(element).chars().take(64).collect::<String>()
+                    excerpt(&String::from_utf8_lossy(element))
                 };
                 format!("element {index} is {:?}, expected {:?}", text(found), text(expected))
             })

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::domain::failure::excerpt;
 use crate::domain::json::{JsonError, Next, Scanner};
 use crate::domain::tensor::buffer::{LENGTH, Tensor, TensorError};
 use crate::domain::tensor::dtype::DataType;
@@ -164,7 +165,7 @@ impl Values {
 fn misfit(scanner: &mut Scanner<'_>, dtype: DataType) -> Result<DataError, JsonError> {
     let at = scanner.offset();
     let text = String::from_utf8_lossy(scanner.skip()?);
-    Ok(DataError::Value { found: text.chars().take(32).collect(), at, dtype })
+    Ok(DataError::Value { found: excerpt(&text), at, dtype })
 }
 
 // The readers give `None` for a value that is there but does not fit the type.

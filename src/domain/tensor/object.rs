@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::domain::failure::excerpt;
 use crate::domain::json::{JsonError, Scanner};
 use crate::domain::signature::NamedTensor;
 use crate::domain::tensor::buffer::{Tensor, TensorError};
@@ -154,8 +155,4 @@ fn dtype(scanner: &mut Scanner<'_>) -> Result<DataType, ObjectError> {
     let expected = "one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64, BYTES";
     DataType::from_name(&name)
         .ok_or_else(|| ObjectError::member("datatype", &format!("'{}'", excerpt(&name)), expected))
-}
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(64).collect()
 }
