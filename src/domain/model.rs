@@ -122,11 +122,6 @@ impl Alias {
         });
         (first && rest && text.len() <= 63).then(|| Self(text.into()))
     }
-
-    /// The alias as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl VersionChoice {

@@ -87,11 +87,6 @@ impl Timeline {
         self.spent.get(phase as usize).copied().unwrap_or_default()
     }
 
-    /// The phase it is in.
-    pub fn current(&self) -> Phase {
-        self.current
-    }
-
     /// From the start to the last change of phase.
     pub fn total(&self) -> Duration {
         self.entered.saturating_duration_since(self.started)

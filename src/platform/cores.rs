@@ -51,11 +51,6 @@ impl CoreRuntimes {
         Ok(cores)
     }
 
-    /// How many there are; at least one.
-    pub fn count(&self) -> usize {
-        self.handles.len()
-    }
-
     /// Runs a task on the runtime of that index, taken round.
     pub fn spawn<F>(&self, index: usize, task: F)
     where

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
-
 use crate::domain::failure::{Code, Failure};
 
 /// The door of the gateway.
@@ -12,7 +10,6 @@ use crate::domain::failure::{Code, Failure};
 pub struct Admission {
     closed: AtomicBool,
     inside: AtomicUsize,
-    empty: Notify,
 }
 
 /// A request that is inside, until it is dropped.
@@ -62,23 +59,10 @@ impl Admission {
     pub fn inside(&self) -> usize {
         self.inside.load(Ordering::SeqCst)
     }
-
-    /// Waits until nobody is inside.
-    pub async fn emptied(&self) {
-        loop {
-            let empty = self.empty.notified();
-            if self.inside() == 0 {
-                return;
-            }
-            empty.await;
-        }
-    }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        if self.admission.inside.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.admission.empty.notify_waiters();
-        }
+        self.admission.inside.fetch_sub(1, Ordering::SeqCst);
     }
 }
