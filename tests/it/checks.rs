@@ -32,6 +32,10 @@ fn a_version_that_fails_its_golden_cases_does_not_serve() {
     let found = f64::from(0.914_353_6_f32);
     let reason = format!("output 'probabilities' element 2 is {found}, expected 0.5");
     assert_eq!(view["reason"], format!("golden case 'probe': {reason}"));
+    for line in ["tidegate_loads_total{model=\"iris\",outcome=\"rejected\"} 1", "outcome=\"ok\"} 1"]
+    {
+        assert!(server.metrics().contains(line), "{line} is not in\n{}", server.metrics());
+    }
     // The older version stands in, and the newer one is not there to be had.
     assert_eq!(iris::ask(&server).version, 1);
     let (status, refused) = server.admin("POST", "/admin/v1/models/iris/versions/2:promote", "");

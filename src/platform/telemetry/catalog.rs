@@ -46,6 +46,15 @@ pub const REQUESTS: Metric = Metric {
     help: "Inferences by outcome: ok, or the kind of failure; without model where none was found",
 };
 
+/// How loads of versions ended.
+pub const LOADS: Metric = Metric {
+    name: "tidegate_loads",
+    unit: "loads",
+    kind: MetricType::Counter,
+    labels: &["model", "outcome"],
+    help: "Loads of versions by outcome: ok, failed, or rejected by a gate",
+};
+
 /// What serves.
 pub const SERVING: Metric = Metric {
     name: "tidegate_version_serving",
@@ -155,10 +164,11 @@ pub const NV_OUTPUT_US: Metric = Metric {
 };
 
 /// Every metric, in the order of the documentation.
-pub const ALL: [Metric; 15] = [
+pub const ALL: [Metric; 16] = [
     REQUEST_DURATION,
     PHASE_DURATION,
     REQUESTS,
+    LOADS,
     SERVING,
     RESIDENT,
     BUILD,

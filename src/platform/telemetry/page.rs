@@ -3,6 +3,7 @@
 //! Unknown model names never become labels, and a version that is gone drops out: cardinality is
 //! bounded by what is loaded.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -27,14 +28,20 @@ pub struct Metrics {
 struct Shared {
     versions: Mutex<Vec<Weak<VersionMetrics>>>,
     unrouted: Outcomes,
+    /// By model and outcome: models that have files, so their number is bounded.
+    loads: Mutex<BTreeMap<(String, &'static str), u64>>,
     runtime_version: String,
 }
 
 impl Metrics {
     /// Nothing counted yet; `runtime_version` is that of the loaded ONNX Runtime.
     pub fn new(runtime_version: String) -> Self {
-        let shared =
-            Shared { versions: Mutex::default(), unrouted: Outcomes::default(), runtime_version };
+        let shared = Shared {
+            versions: Mutex::default(),
+            unrouted: Outcomes::default(),
+            loads: Mutex::default(),
+            runtime_version,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -57,6 +64,11 @@ impl Metrics {
     /// Counts an inference that failed before a version was found for it.
     pub fn record_unrouted(&self, kind: Kind) {
         self.shared.unrouted.count(Some(kind));
+    }
+
+    /// Counts a load of a version of a model that has files: `ok`, `failed` or `rejected`.
+    pub fn record_load(&self, model: &str, outcome: &'static str) {
+        *self.shared.loads.lock().entry((model.to_owned(), outcome)).or_default() += 1;
     }
 
     /// The page, as `OpenMetrics` text.
@@ -87,6 +99,10 @@ impl Collector for Page {
             self.0.versions.lock().iter().filter_map(Weak::upgrade).collect();
         encode_durations(&mut encoder, &held)?;
         self.encode_outcomes(&mut encoder, &held)?;
+        let mut loads = describe(&mut encoder, catalog::LOADS)?;
+        for ((model, outcome), count) in &*self.0.loads.lock() {
+            encode_count(&mut loads, &[("model", model), ("outcome", outcome)], *count)?;
+        }
         encode_gauge(&mut encoder, catalog::SERVING, &held, |version| {
             i64::from(version.is_serving())
         })?;

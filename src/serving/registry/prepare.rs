@@ -134,19 +134,35 @@ impl Loader {
     pub fn prepare(
         &self,
         key: &VersionKey,
-        mut progress: impl FnMut(Step),
+        progress: impl FnMut(Step),
     ) -> Result<Arc<Version>, PrepareError> {
         let files = self.repository.locate(key)?;
-        let digest = self.digest(&files)?;
+        let prepared = self.prepare_files(key, &files, progress);
+        let outcome = match prepared.as_ref().map_err(PrepareError::step) {
+            Ok(_) => "ok",
+            Err(Step::Reject { .. }) => "rejected",
+            Err(_) => "failed",
+        };
+        self.metrics.record_load(key.model.as_str(), outcome);
+        prepared
+    }
+
+    fn prepare_files(
+        &self,
+        key: &VersionKey,
+        files: &Files,
+        mut progress: impl FnMut(Step),
+    ) -> Result<Arc<Version>, PrepareError> {
+        let digest = self.digest(files)?;
         progress(Step::Verify);
         progress(Step::Load);
         let engine =
-            session::open(&self.library, &files.model, Self::guess(&files), self.concurrency)?;
+            session::open(&self.library, &files.model, Self::guess(files), self.concurrency)?;
         progress(Step::Warm);
         let cases = golden::read(&files.folder)?;
         let manifest = self.manifest(key)?;
         let inputs = warm_inputs(engine.signature(), &manifest.warmup, &cases);
-        let (engine, placement) = self.warm(engine, &files, &inputs)?;
+        let (engine, placement) = self.warm(engine, files, &inputs)?;
         check(&*engine, &cases)?;
         let (ring, clock) = (self.ring.clone(), Arc::clone(&self.clock));
         let queue = Queue::new(engine, placement, self.serving.queue_capacity, ring, clock);
