@@ -129,8 +129,9 @@ impl Protocol {
         let io = TokioIo::new(Patient::new(stream, stage.clone(), limits));
         match self {
             Self::Http(rest) => {
+                let rest = Arc::new(rest);
                 let service = service_fn(move |request| {
-                    let (rest, stage) = (rest.clone(), stage.clone());
+                    let (rest, stage) = (Arc::clone(&rest), stage.clone());
                     stage.called();
                     answer(async move {
                         let response = rest.call(request).await;

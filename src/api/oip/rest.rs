@@ -1,6 +1,5 @@
 //! Inference over HTTP: bodies and headers, without a layer between.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -26,7 +25,7 @@ use crate::serving::gateway::infer::Ticket;
 #[derive(Clone, Debug)]
 pub struct Rest {
     service: Service,
-    cold: Arc<Router>,
+    cold: Router,
 }
 
 /// The body of a response: an inference's own, or any other call's.
@@ -35,11 +34,11 @@ pub type Answered = Either<Body, axum::body::Body>;
 impl Rest {
     /// Calls of that service.
     pub fn new(service: Service) -> Self {
-        Self { cold: Arc::new(cold::router(service.clone())), service }
+        Self { cold: cold::router(service.clone()), service }
     }
 
     /// Answers one request: inferences here, all other calls on the cold road.
-    pub async fn call(self, request: Request<Incoming>) -> Response<Answered> {
+    pub async fn call(&self, request: Request<Incoming>) -> Response<Answered> {
         if request.method() == Method::POST {
             // Copied out of the path, because the request goes on without it.
             let target = infer_target(request.uri().path())
@@ -49,7 +48,7 @@ impl Rest {
                 return self.infer(request, arrived, target).await.map(Either::Left);
             }
         }
-        let cold = Router::clone(&self.cold);
+        let cold = self.cold.clone();
         let Ok(response) = cold.oneshot(request.map(axum::body::Body::new)).await;
         response.map(Either::Right)
     }

@@ -17,7 +17,7 @@ use crate::domain::failure::{Code, Failure};
 use crate::domain::signature::{Selection, Tensors};
 use crate::platform::clock::Clock;
 use crate::serving::batching::scheduler::{Lane, Ring};
-use crate::serving::runtime::engine::{Engine, Job, Run, RunError, Switch};
+use crate::serving::runtime::engine::{Engine, Job, RunError, Switch};
 
 /// Where a version's runs happen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,9 +69,6 @@ pub enum QueueError {
     /// The run gave no answer.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The engine went away without a word.
-    #[error("the run ended without an answer")]
-    Lost,
 }
 
 impl Failure for QueueError {
@@ -80,7 +77,6 @@ impl Failure for QueueError {
             Self::Full { .. } => Code::Queue,
             Self::Deadline => Code::Deadline,
             Self::Run(error) => error.code(),
-            Self::Lost => Code::Run,
         }
     }
 }
@@ -171,7 +167,7 @@ impl Queue {
     /// back: out of the queue, or stopped if it runs.
     pub async fn run(&self, work: Work) -> Finished {
         match self.placement() {
-            Placement::InPlace => self.inner.run_here(work, None).await,
+            Placement::InPlace => self.inner.run_here(work).await,
             Placement::Threads => self.run_on_threads(work).await,
         }
     }
@@ -199,7 +195,7 @@ impl Queue {
             }
         };
         guard.ended = true;
-        finished.unwrap_or_else(|_| Finished::never(QueueError::Lost))
+        finished.unwrap_or_else(|_| Finished::never(RunError::Lost.into()))
     }
 }
 
@@ -243,19 +239,13 @@ impl Inner {
         }
     }
 
-    async fn run_here(&self, work: Work, switch: Option<&dyn Switch>) -> Finished {
+    async fn run_here(&self, work: Work) -> Finished {
         let started = self.clock.now();
         if work.deadline.is_some_and(|deadline| deadline <= started) {
             return Finished::never(QueueError::Deadline);
         }
-        let job = Job { inputs: &work.inputs, outputs: &work.outputs, switch };
-        let result = match self.engine.run(job) {
-            Run::Done(result) => result.map_err(QueueError::Run),
-            Run::Later(answer) => match answer.await {
-                Ok(result) => result.map_err(QueueError::Run),
-                Err(_) => Err(QueueError::Lost),
-            },
-        };
+        let job = Job { inputs: &work.inputs, outputs: &work.outputs, switch: None };
+        let result = self.engine.run(job).ended().await.map_err(QueueError::Run);
         let ended = self.clock.now();
         // What warm-up saw was not the whole truth (a larger batch, values that make it loop): one
         // such run was too many for the other connections of this thread.
@@ -276,13 +266,7 @@ impl Inner {
             return;
         }
         let job = Job { inputs: &work.inputs, outputs: &work.outputs, switch: switch.as_deref() };
-        let result = match self.engine.run(job) {
-            Run::Done(result) => result.map_err(QueueError::Run),
-            Run::Later(later) => match later.blocking_recv() {
-                Ok(result) => result.map_err(QueueError::Run),
-                Err(_) => Err(QueueError::Lost),
-            },
-        };
+        let result = self.engine.run(job).wait().map_err(QueueError::Run);
         // Fails only if the caller has left meanwhile.
         drop(answer.send(Finished { result, ran: Some((started, self.clock.now())) }));
     }

@@ -25,7 +25,7 @@ use crate::serving::repository::digest;
 use crate::serving::repository::golden::{self, Case, GoldenError};
 use crate::serving::repository::layout::{Files, Repository, RepositoryError};
 use crate::serving::repository::manifest::{self, Manifest, ManifestError, Warmup};
-use crate::serving::runtime::engine::{Engine, Job, Run, RunError};
+use crate::serving::runtime::engine::{Engine, Job, RunError};
 use crate::serving::runtime::onnx::graph;
 use crate::serving::runtime::onnx::library::Library;
 use crate::serving::runtime::onnx::session::{self, Memory, SessionError};
@@ -263,13 +263,7 @@ fn check(engine: &dyn Engine, cases: &[Case]) -> Result<(), PrepareError> {
 }
 
 fn run_once(engine: &dyn Engine, inputs: &Tensors, outputs: &[usize]) -> Result<Tensors, RunError> {
-    match engine.run(Job { inputs, outputs, switch: None }) {
-        Run::Done(result) => result,
-        Run::Later(later) => {
-            let lost = |_| RunError::Failed { message: "the run ended without an answer".into() };
-            later.blocking_recv().map_err(lost)?
-        }
-    }
+    engine.run(Job { inputs, outputs, switch: None }).wait()
 }
 
 // The sizes that the owner gave; else real values where the version brings some, because zeros may

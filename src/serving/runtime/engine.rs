@@ -88,16 +88,45 @@ pub enum RunError {
         /// The engine's words.
         message: String,
     },
+    /// The engine went away without a word.
+    #[error("the run ended without an answer")]
+    Lost,
     /// The run was stopped by its switch.
     #[error("the run was stopped before it ended")]
     Stopped,
+}
+
+impl Run {
+    /// Waits for the end on the calling thread, which may block.
+    ///
+    /// # Errors
+    ///
+    /// The run's own; [`RunError::Lost`] if nobody says how it ended.
+    pub fn wait(self) -> Result<Tensors, RunError> {
+        match self {
+            Self::Done(result) => result,
+            Self::Later(later) => later.blocking_recv().unwrap_or(Err(RunError::Lost)),
+        }
+    }
+
+    /// Waits for the end without blocking; returns at once if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Run::wait`].
+    pub async fn ended(self) -> Result<Tensors, RunError> {
+        match self {
+            Self::Done(result) => result,
+            Self::Later(later) => later.await.unwrap_or(Err(RunError::Lost)),
+        }
+    }
 }
 
 impl Failure for RunError {
     fn code(&self) -> Code {
         match self {
             Self::Rejected { .. } => Code::Rejected,
-            Self::Failed { .. } => Code::Run,
+            Self::Failed { .. } | Self::Lost => Code::Run,
             Self::Stopped => Code::Deadline,
         }
     }
