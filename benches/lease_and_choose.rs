@@ -23,16 +23,20 @@ use tidegate::serving::registry::lease::Lease;
 use tidegate::serving::registry::snapshot::{Entry, Published, Snapshot};
 use tidegate::serving::registry::state::State;
 use tidegate::serving::registry::version::{Bell, Version};
-use tidegate::serving::runtime::engine::{Engine, Job, Limits, Run, Switch};
+use tidegate::serving::runtime::engine::{Engine, Facts, Job, Limits, Run, Switch};
 use tidegate::serving::traffic::choose::choose;
 
 /// Answers nothing, at once.
 #[derive(Debug)]
-struct Fake(Arc<Signature>);
+struct Fake(Arc<Signature>, Facts);
 
 impl Engine for Fake {
     fn signature(&self) -> &Arc<Signature> {
         &self.0
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.1
     }
 
     fn limits(&self) -> Limits {
@@ -54,7 +58,8 @@ impl Engine for Fake {
 
 fn version(model: &ModelName, number: u64, ring: &Ring) -> Arc<Version> {
     let number = VersionNumber::new(number).expect("a positive number");
-    let engine = Arc::new(Fake(Arc::new(Signature { inputs: Vec::new(), outputs: Vec::new() })));
+    let signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
+    let engine = Arc::new(Fake(Arc::new(signature), Facts::default()));
     let queue = Queue::new(engine, Placement::InPlace, 1, ring.clone(), Arc::new(System));
     let metrics = Metrics::new(String::new()).version(model.as_str(), "1");
     let origin = Origin::new(model.clone(), number, Digest::new([7; 32]));

@@ -15,6 +15,7 @@ use toml::{Table, Value};
 
 use crate::api::session::Limits;
 use crate::serving::registry::prepare::Serving;
+use crate::serving::runtime::device::Provider;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -68,13 +69,16 @@ pub struct Server {
 }
 
 /// The library and threads that run models.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
     /// Path of libonnxruntime.so; found by itself where not given.
     pub library: Option<PathBuf>,
     /// Processors to use; 0 takes all that the system and the cgroup's quota allow.
     pub cores: usize,
+    /// Execution providers, the preferred one first: `cpu`, `cuda`, `tensorrt`, `openvino`. One that
+    /// cannot be had is an error, never a silent fallback.
+    pub providers: Vec<Provider>,
 }
 
 /// What is logged, to standard error.
@@ -122,6 +126,12 @@ impl Default for Server {
             admin: local(8003),
             drain_timeout_s: 30,
         }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { library: None, cores: 0, providers: vec![Provider::Cpu] }
     }
 }
 
@@ -203,9 +213,12 @@ fn set(table: &mut Table, (section, key): (&str, &str), value: Value) -> anyhow:
     Ok(())
 }
 
-// The environment knows texts only; what is a number by default is read as one.
+// The environment knows texts only; what is a number by default is read as one, a list by commas.
 fn typed(defaults: &Table, (section, key): (&str, &str), text: &str) -> Value {
     let default = defaults.get(section).and_then(|section| section.get(key));
+    if default.is_some_and(Value::is_array) {
+        return text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>().into();
+    }
     let number = text.parse().ok().filter(|_| default.is_some_and(Value::is_integer));
     number.map_or_else(|| text.into(), Value::Integer)
 }
@@ -237,7 +250,7 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("serving", &["light_run_us", "queue_capacity"]),
-    ("runtime", &["library", "cores"]),
+    ("runtime", &["library", "cores", "providers"]),
     ("log", &["filter", "format"]),
 ];
 
@@ -254,6 +267,7 @@ mod tests {
                 let text = match *key {
                     "http" | "grpc" | "metrics" | "admin" => "127.0.0.1:9",
                     "format" => "json",
+                    "providers" => "cuda, cpu",
                     "path" | "model_name" | "library" | "filter" => "x",
                     _ => "7",
                 };

@@ -70,6 +70,7 @@ impl House {
             library: library.clone(),
             serving: config.serving,
             concurrency: cores,
+            providers: config.runtime.providers.clone(),
             ring: threads.ring(),
             metrics: metrics.clone(),
             bell: reaper.bell().clone(),

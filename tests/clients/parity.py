@@ -197,6 +197,10 @@ def check_metadata(
         "outputs": [describe(value) for value in graph.output],
     }
     over_wire = http.get_model_metadata(reference.model, reference.version)
+    # The Open Inference Protocol's; Triton's client for gRPC does not know the field.
+    properties = over_wire.pop("properties")
+    if properties != {"providers": "cpu"}:
+        raise AssertionError(f"{reference}: properties are {properties}")
     message = grpc.get_model_metadata(reference.model, reference.version, as_json=True)
     for found in (over_wire, message):
         versions = found.pop("versions")

@@ -10,7 +10,7 @@ use tidegate::domain::tensor::dtype::DataType;
 use tidegate::domain::tensor::shape::Shape;
 use tidegate::serving::runtime::engine::{Engine, Job, Run, RunError, Switch};
 use tidegate::serving::runtime::onnx::library::Library;
-use tidegate::serving::runtime::onnx::session::{self, Memory};
+use tidegate::serving::runtime::onnx::session::{self, Memory, Opening};
 use tidegate::serving::runtime::onnx::shared_session::SharedSession;
 
 use crate::harness::apart::apart;
@@ -135,7 +135,8 @@ fn a_switch_stops_its_own_run_and_no_other() {
 
 fn open(model: &Path, memory: Memory) -> SharedSession {
     let library = Library::open(&[library()]).expect("`make setup` fetched it");
-    session::open(&library, model, memory, 8).expect("a whole model")
+    let opening = Opening { path: model, memory, concurrency: 8, providers: &[] };
+    session::open(&library, &opening).expect("a whole model")
 }
 
 fn run(engine: &SharedSession, inputs: &Tensors) -> Result<Tensors, RunError> {

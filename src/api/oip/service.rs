@@ -1,5 +1,6 @@
 //! What both protocols offer, before any wire format.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::serving::gateway::infer::{Gateway, Ticket};
 use crate::serving::registry::snapshot::Snapshot;
 use crate::serving::registry::state::State;
 use crate::serving::registry::version::Version;
+use crate::serving::runtime::engine::Facts;
 use crate::serving::traffic::choose;
 
 /// The protocol's calls, for the callers of one listener. Cloning shares what is behind it.
@@ -68,6 +70,8 @@ pub struct ModelMetadata {
     pub inputs: Vec<TensorMetadata>,
     /// Outputs, in the model's order.
     pub outputs: Vec<TensorMetadata>,
+    /// What loading it found out.
+    pub properties: BTreeMap<&'static str, String>,
 }
 
 /// One input or output; -1 in the shape is any size.
@@ -206,6 +210,7 @@ impl Service {
             platform: "onnxruntime_onnx",
             inputs: describe(&version.signature().inputs),
             outputs: describe(&version.signature().outputs),
+            properties: properties(version.facts()),
         })
     }
 
@@ -307,6 +312,15 @@ impl Service {
         let version = Arc::clone(choose::choose(&snapshot, &name, wanted.as_ref())?);
         Ok((snapshot, version))
     }
+}
+
+fn properties(facts: &Facts) -> BTreeMap<&'static str, String> {
+    let names: Vec<&str> = facts.providers.iter().map(|provider| provider.name()).collect();
+    let mut properties = BTreeMap::from([("providers", names.join(","))]);
+    if !facts.notes.is_empty() {
+        properties.insert("notes", facts.notes.join("; "));
+    }
+    properties
 }
 
 impl TensorMetadata {

@@ -90,6 +90,9 @@ fn version(house: &House, key: &VersionKey) -> Report {
             let cases = golden::read(&files.folder).map_or(0, |cases| cases.len());
             line(&mut report, "digest", &digest.to_string());
             line(&mut report, "runs", placement);
+            for note in &version.facts().notes {
+                line(&mut report, "note", note);
+            }
             line(&mut report, "golden", &format!("{cases} cases, all as expected"));
             suggest(&mut report, &house.repository, key, version.signature());
         }

@@ -25,10 +25,11 @@ use crate::serving::repository::digest;
 use crate::serving::repository::golden::{self, Case, GoldenError};
 use crate::serving::repository::layout::{Files, Repository, RepositoryError};
 use crate::serving::repository::manifest::{self, Manifest, ManifestError, Warmup};
+use crate::serving::runtime::device::Provider;
 use crate::serving::runtime::engine::{Engine, Job, RunError};
 use crate::serving::runtime::onnx::graph;
 use crate::serving::runtime::onnx::library::Library;
-use crate::serving::runtime::onnx::session::{self, Memory, SessionError};
+use crate::serving::runtime::onnx::session::{self, Memory, Opening, SessionError};
 
 /// How versions are run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -60,6 +61,8 @@ pub struct Loader {
     pub serving: Serving,
     /// Runs at once, for each version.
     pub concurrency: usize,
+    /// What runs them, where a model's owner does not say.
+    pub providers: Vec<Provider>,
     /// Inference threads for heavy versions.
     pub ring: Ring,
     /// Where counters are kept.
@@ -156,13 +159,13 @@ impl Loader {
         let digest = self.digest(files)?;
         progress(Step::Verify);
         progress(Step::Load);
-        let engine =
-            session::open(&self.library, &files.model, Self::guess(files), self.concurrency)?;
+        let manifest = self.manifest(key)?;
+        let opening = self.opening(files, &manifest);
+        let engine = session::open(&self.library, &opening)?;
         progress(Step::Warm);
         let cases = golden::read(&files.folder)?;
-        let manifest = self.manifest(key)?;
         let inputs = warm_inputs(engine.signature(), &manifest.warmup, &cases);
-        let (engine, placement) = self.warm(engine, files, &inputs)?;
+        let (engine, placement) = self.warm(engine, opening, &inputs)?;
         check(&*engine, &cases)?;
         let (ring, clock) = (self.ring.clone(), Arc::clone(&self.clock));
         let queue = Queue::new(engine, placement, self.serving.queue_capacity, ring, clock);
@@ -190,6 +193,15 @@ impl Loader {
         manifest::read(&folder)
     }
 
+    fn opening<'a>(&'a self, files: &'a Files, manifest: &'a Manifest) -> Opening<'a> {
+        Opening {
+            path: &files.model,
+            memory: Self::guess(files),
+            concurrency: self.concurrency,
+            providers: manifest.providers.as_deref().unwrap_or(&self.providers),
+        }
+    }
+
     // Whether runs are light is known only after the first ones; small files almost always are.
     fn guess(files: &Files) -> Memory {
         let bytes = files.model.metadata().map_or(0, |metadata| metadata.len());
@@ -199,7 +211,7 @@ impl Loader {
     fn warm(
         &self,
         engine: impl Engine,
-        files: &Files,
+        opening: Opening<'_>,
         inputs: &Tensors,
     ) -> Result<(Arc<dyn Engine>, Placement), PrepareError> {
         let engine: Arc<dyn Engine> = Arc::new(engine);
@@ -207,12 +219,12 @@ impl Loader {
             Ok(took) => {
                 let short = took <= Duration::from_micros(self.serving.light_run_us);
                 // How long a loop runs is for its inputs to say, and the next ones may say more.
-                short && !graph::has_control_flow(&fs::read(&files.model)?)
+                short && !graph::has_control_flow(&fs::read(opening.path)?)
             }
             Err(error) => {
                 // Zeros are no valid input for every model (an index, a division): not a reason to
                 // refuse it, but nothing is known about its runs, so they leave the I/O thread.
-                tracing::warn!(%error, model = %files.model.display(), "warm-up run failed");
+                tracing::warn!(%error, model = %opening.path.display(), "warm-up run failed");
                 false
             }
         };
@@ -221,10 +233,10 @@ impl Loader {
         } else {
             (Memory::Heavy, Placement::Threads)
         };
-        if memory == Self::guess(files) {
+        if memory == opening.memory {
             return Ok((engine, placement));
         }
-        let engine = session::open(&self.library, &files.model, memory, self.concurrency)?;
+        let engine = session::open(&self.library, &Opening { memory, ..opening })?;
         // The first runs of a session allocate; nobody should wait for them.
         drop(self.measure(&engine, inputs));
         Ok((Arc::new(engine), placement))

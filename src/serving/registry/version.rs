@@ -10,6 +10,7 @@ use crate::domain::model::{VersionKey, VersionNumber};
 use crate::domain::signature::Signature;
 use crate::platform::telemetry::versions::VersionMetrics;
 use crate::serving::batching::queue::Queue;
+use crate::serving::runtime::engine::Facts;
 
 /// A loaded version. Requests hold it by a lease; the reaper frees it.
 #[derive(Debug)]
@@ -66,6 +67,11 @@ impl Version {
     /// What it accepts and answers.
     pub fn signature(&self) -> &Signature {
         self.queue.engine().signature()
+    }
+
+    /// What its loading found out.
+    pub fn facts(&self) -> &Facts {
+        self.queue.engine().facts()
     }
 
     /// Names of all its outputs, shared with its answers.

@@ -9,12 +9,16 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::serving::runtime::device::Provider;
+
 /// What a model's owner says of it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Manifest {
     /// Version of the file's format; 1 is the only one.
     pub schema: Option<u32>,
+    /// What runs its versions, the preferred one first; the server's `runtime.providers` if not said.
+    pub providers: Option<Vec<Provider>>,
     /// How its versions are warmed.
     pub warmup: Warmup,
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::failure::{Code, Failure};
 use crate::domain::signature::{Signature, Tensors};
+use crate::serving::runtime::device::Provider;
 
 /// One loaded version, ready to run.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
@@ -19,6 +20,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 
     /// How it may be run.
     fn limits(&self) -> Limits;
+
+    /// What its loading found out.
+    fn facts(&self) -> &Facts;
 
     /// Makes a switch that stops one run; none where runs cannot be stopped.
     ///
@@ -71,6 +75,15 @@ pub struct Limits {
     pub can_batch: bool,
     /// Whether `run` returns [`Run::Later`]: such an engine never occupies the calling thread.
     pub elsewhere: bool,
+}
+
+/// What loading a version found out, for people: in metadata, `check` and the log.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Facts {
+    /// Execution providers that were asked for, the preferred one first.
+    pub providers: Vec<Provider>,
+    /// What was left out or changed so that the file serves, one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// Why a run gave no answer.

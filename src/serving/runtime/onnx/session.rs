@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ort::ep;
+use ort::ep::{self, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
 use crate::domain::signature::{Dim, Signature, TensorSpec};
 use crate::domain::tensor::dtype::DataType;
-use crate::serving::runtime::engine::Limits;
+use crate::serving::runtime::device::Provider;
+use crate::serving::runtime::engine::{Facts, Limits};
 use crate::serving::runtime::onnx::library::Library;
 use crate::serving::runtime::onnx::shared_session::SharedSession;
 
@@ -21,6 +22,19 @@ pub enum Memory {
     Light,
     /// For runs of milliseconds: arena and memory pattern, so that intermediates are reused.
     Heavy,
+}
+
+/// How a model file is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// How its session allocates.
+    pub memory: Memory,
+    /// Runs at once.
+    pub concurrency: usize,
+    /// What runs it, the preferred one first; the processor if there is none.
+    pub providers: &'a [Provider],
 }
 
 /// Why a model file became no session.
@@ -65,7 +79,8 @@ pub struct Inspection {
 ///
 /// [`SessionError`], with ONNX Runtime's reason.
 pub fn inspect(library: &Library, path: &Path) -> Result<Inspection, SessionError> {
-    let session = build(library, path, Memory::Light).map_err(|error| refused(&error))?;
+    let opening = Opening { path, memory: Memory::Light, concurrency: 1, providers: &[] };
+    let session = build(library, &opening).map_err(|error| refused(&error))?;
     let producer = session.metadata().ok().and_then(|metadata| metadata.producer());
     let opset = session.opset_for_domain("");
     Ok(Inspection { signature: signature(&session)?, opset, producer })
@@ -78,17 +93,15 @@ pub fn inspect(library: &Library, path: &Path) -> Result<Inspection, SessionErro
 /// # Errors
 ///
 /// [`SessionError`], with ONNX Runtime's reason.
-pub fn open(
-    library: &Library,
-    path: &Path,
-    memory: Memory,
-    concurrency: usize,
-) -> Result<SharedSession, SessionError> {
-    let session = build(library, path, memory).map_err(|error| refused(&error))?;
+pub fn open(library: &Library, opening: &Opening<'_>) -> Result<SharedSession, SessionError> {
+    let session = build(library, opening).map_err(|error| refused(&error))?;
     let signature = signature(&session)?;
     // Batching over several requests comes with the combining queue; until then nobody asks.
+    let concurrency = opening.concurrency;
     let limits = Limits { concurrency, can_batch: false, elsewhere: false };
-    SharedSession::new(&session, Arc::new(signature), limits).map_err(|error| refused(&error))
+    let facts = Facts { providers: asked(opening).to_vec(), ..Facts::default() };
+    let shared = SharedSession::new(&session, Arc::new(signature), limits, facts);
+    shared.map_err(|error| refused(&error))
 }
 
 fn refused(error: &dyn std::error::Error) -> SessionError {
@@ -104,8 +117,14 @@ fn signature(session: &Session) -> Result<Signature, SessionError> {
     })
 }
 
-fn build(library: &Library, path: &Path, memory: Memory) -> ort::Result<Session> {
-    let light = memory == Memory::Light;
+fn asked<'a>(opening: &Opening<'a>) -> &'a [Provider] {
+    if opening.providers.is_empty() { &[Provider::Cpu] } else { opening.providers }
+}
+
+fn build(library: &Library, opening: &Opening<'_>) -> ort::Result<Session> {
+    let light = opening.memory == Memory::Light;
+    let providers: Vec<_> =
+        asked(opening).iter().map(|&provider| execution(provider, light)).collect();
     let options = |builder: SessionBuilder| -> ort::Result<SessionBuilder> {
         let builder = builder
             .with_intra_threads(1)?
@@ -115,14 +134,22 @@ fn build(library: &Library, path: &Path, memory: Memory) -> ort::Result<Session>
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
             .with_memory_pattern(!light)?
-            .with_execution_providers([ep::CPU::default()
-                .with_arena_allocator(!light)
-                .build()
-                .error_on_failure()])?;
+            .with_execution_providers(&providers)?;
         Ok(builder)
     };
     let mut builder = options(Session::builder(library.environment())?)?;
-    builder.commit_from_file(path)
+    builder.commit_from_file(opening.path)
+}
+
+// Never a silent fallback: a provider that cannot be had is an error.
+fn execution(provider: Provider, light: bool) -> ExecutionProviderDispatch {
+    let dispatch = match provider {
+        Provider::Cpu => ep::CPU::default().with_arena_allocator(!light).build(),
+        Provider::Cuda => ep::CUDA::default().build(),
+        Provider::TensorRt => ep::TensorRT::default().build(),
+        Provider::OpenVino => ep::OpenVINO::default().build(),
+    };
+    dispatch.error_on_failure()
 }
 
 fn spec(place: &'static str, outlet: &Outlet) -> Result<TensorSpec, SessionError> {

@@ -20,7 +20,7 @@ use ort::sys;
 use smallvec::SmallVec;
 
 use crate::domain::signature::{Signature, Tensors};
-use crate::serving::runtime::engine::{Engine, Job, Limits, Run, RunError, Switch};
+use crate::serving::runtime::engine::{Engine, Facts, Job, Limits, Run, RunError, Switch};
 use crate::serving::runtime::onnx::values::{CpuMemory, Value, check};
 
 /// A session behind the engine seam.
@@ -32,6 +32,7 @@ pub struct SharedSession {
     output_names: Vec<CString>,
     memory: CpuMemory,
     limits: Limits,
+    facts: Facts,
 }
 
 struct Terminate(RunOptions<NoSelectedOutputs>);
@@ -46,6 +47,7 @@ impl SharedSession {
         session: &Session,
         signature: Arc<Signature>,
         limits: Limits,
+        facts: Facts,
     ) -> Result<Self, RunError> {
         let names = |names: Vec<&str>| -> Result<Vec<CString>, RunError> {
             let name = |name| {
@@ -60,6 +62,7 @@ impl SharedSession {
             signature,
             memory: CpuMemory::new()?,
             limits,
+            facts,
         })
     }
 
@@ -117,6 +120,10 @@ impl Engine for SharedSession {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn switch(&self) -> Option<Arc<dyn Switch>> {
