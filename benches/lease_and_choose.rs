@@ -76,7 +76,7 @@ fn entries(models: usize, ring: &Ring) -> Vec<Entry> {
         let name = name(index);
         let ready: Vec<_> = (1..=2).map(|number| version(&name, number, ring)).collect();
         let listed = ready.iter().map(|version| (version.number(), State::Serving)).collect();
-        Entry { name, default: ready.last().cloned(), ready, listed, generation: 1 }
+        Entry { name, default: ready.last().cloned(), ready, listed, generation: 1, degraded: None }
     };
     (0..models).map(entry).collect()
 }
@@ -87,7 +87,7 @@ fn lease_and_choose(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for models in [1, 100, 10_000] {
         let published = Published::default();
-        published.publish(Snapshot::new(1, true, entries(models, &threads.ring())));
+        published.publish(Snapshot::new(1, entries(models, &threads.ring())));
         let wanted = name(models / 2);
         let first = VersionChoice::Number(VersionNumber::new(1).expect("a positive number"));
         for (what, version) in [("default", None), ("by number", Some(&first))] {
@@ -107,7 +107,7 @@ fn while_somebody_publishes(criterion: &mut Criterion) {
     let threads = InferenceThreads::start(1).expect("a thread");
     let (published, over) = (Published::default(), AtomicBool::new(false));
     let entries = entries(100, &threads.ring());
-    published.publish(Snapshot::new(1, true, entries.clone()));
+    published.publish(Snapshot::new(1, entries.clone()));
     let wanted = name(50);
     let mut group = criterion.benchmark_group("registry/lease_while_publishing");
     group.throughput(Throughput::Elements(1));
@@ -116,7 +116,7 @@ fn while_somebody_publishes(criterion: &mut Criterion) {
             let mut generation = 1;
             while !over.load(Ordering::Relaxed) {
                 generation += 1;
-                published.publish(Snapshot::new(generation, true, entries.clone()));
+                published.publish(Snapshot::new(generation, entries.clone()));
             }
         });
         group.bench_function("default/100", |bencher| {

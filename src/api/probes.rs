@@ -1,5 +1,7 @@
 //! Metrics and probes on their own port, read only.
 
+use std::fmt::Write;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -22,7 +24,7 @@ pub fn router(metrics: Metrics, changes: Changes) -> Router {
         .route("/metrics", get(page))
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
-        .route("/startupz", get(ready))
+        .route("/startupz", get(started))
         .with_state(Shown { metrics, changes })
 }
 
@@ -40,12 +42,30 @@ async fn alive() -> &'static str {
     "alive\n"
 }
 
-async fn ready(State(shown): State<Shown>) -> (StatusCode, &'static str) {
-    if shown.changes.snapshot().ready {
-        (StatusCode::OK, "ready\n")
+async fn started(State(shown): State<Shown>) -> (StatusCode, &'static str) {
+    if shown.changes.snapshot().started {
+        (StatusCode::OK, "started\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "not started\n")
     }
+}
+
+// One line for whoever probes, then one for each model that an operator should look at.
+async fn ready(State(shown): State<Shown>) -> (StatusCode, String) {
+    let snapshot = shown.changes.snapshot();
+    let (status, first) = if snapshot.ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    };
+    let mut text = format!("{first}\n");
+    for entry in snapshot.entries() {
+        if let Some(reason) = &entry.degraded {
+            // Failing to write to a text cannot happen.
+            writeln!(text, "degraded {}: {reason}", entry.name).ok();
+        }
+    }
+    (status, text)
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

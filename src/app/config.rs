@@ -50,6 +50,26 @@ pub struct RepositorySection {
     pub path: PathBuf,
     /// Name of the model, where the folder is one model's own.
     pub model_name: Option<String>,
+    /// `watch` follows what happens in the folder; `explicit` loads by API or admin only.
+    pub mode: Mode,
+    /// Models to load at the start where `mode` is `explicit`; `*` is every one that is there.
+    pub load: Vec<String>,
+    /// Milliseconds that a version's files must rest before they count as complete. Versions that
+    /// come by one rename count at once.
+    pub settle_ms: u64,
+    /// Seconds between two looks at the whole folder, for file systems without events.
+    pub poll_s: u64,
+}
+
+/// Who says what is loaded.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The folder does.
+    #[default]
+    Watch,
+    /// The API and the admin endpoint do.
+    Explicit,
 }
 
 /// Addresses, and how the server stops.
@@ -66,6 +86,11 @@ pub struct Server {
     pub admin: SocketAddr,
     /// Seconds that requests in flight have when the server is told to stop.
     pub drain_timeout_s: u64,
+    /// Seconds to go on serving, already not ready, before connections are told to go: as long as
+    /// load balancers take to notice.
+    pub drain_delay_s: u64,
+    /// Whether one model without a good version makes the whole server not ready.
+    pub strict_readiness: bool,
 }
 
 /// The library and threads that run models.
@@ -110,7 +135,15 @@ impl Default for Schema {
 
 impl Default for RepositorySection {
     fn default() -> Self {
-        Self { path: "models".into(), model_name: None }
+        // 1 s: tools that copy write more often than that. 15 s: Triton's own pace of polling.
+        Self {
+            path: "models".into(),
+            model_name: None,
+            mode: Mode::Watch,
+            load: Vec::new(),
+            settle_ms: 1_000,
+            poll_s: 15,
+        }
     }
 }
 
@@ -125,6 +158,9 @@ impl Default for Server {
             metrics: local(8002),
             admin: local(8003),
             drain_timeout_s: 30,
+            // No balancer stands before a server that somebody just tries.
+            drain_delay_s: 0,
+            strict_readiness: false,
         }
     }
 }
@@ -154,6 +190,12 @@ impl Config {
             "admin address {} is not on loopback: whoever reaches it may change what is served; \
              use 127.0.0.1 (`--admin 127.0.0.1:8003`), and a tunnel from elsewhere",
             self.server.admin
+        );
+        ensure!(self.repository.poll_s > 0, "repository.poll_s is 0, expected at least 1");
+        ensure!(
+            self.repository.mode == Mode::Explicit || self.repository.load.is_empty(),
+            "repository.load has no effect while repository.mode is watch: everything is loaded; \
+             remove it, or set repository.mode to explicit"
         );
         ensure!(self.limits.message_bytes > 0, "limits.message_bytes is 0, expected at least 1");
         ensure!(self.limits.connections > 0, "limits.connections is 0, expected at least 1");
@@ -219,6 +261,9 @@ fn typed(defaults: &Table, (section, key): (&str, &str), text: &str) -> Value {
     if default.is_some_and(Value::is_array) {
         return text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>().into();
     }
+    if let Some(flag) = text.parse().ok().filter(|_| default.is_some_and(Value::is_bool)) {
+        return Value::Boolean(flag);
+    }
     let number = text.parse().ok().filter(|_| default.is_some_and(Value::is_integer));
     number.map_or_else(|| text.into(), Value::Integer)
 }
@@ -233,8 +278,19 @@ const DEFAULT: &str = "tidegate.toml";
 
 /// Every key that the environment may give, by section; a test compares it with the types.
 const KEYS: &[(&str, &[&str])] = &[
-    ("repository", &["path", "model_name"]),
-    ("server", &["http", "grpc", "metrics", "admin", "drain_timeout_s"]),
+    ("repository", &["path", "model_name", "mode", "load", "settle_ms", "poll_s"]),
+    (
+        "server",
+        &[
+            "http",
+            "grpc",
+            "metrics",
+            "admin",
+            "drain_timeout_s",
+            "drain_delay_s",
+            "strict_readiness",
+        ],
+    ),
     (
         "limits",
         &[
@@ -268,6 +324,8 @@ mod tests {
                     "http" | "grpc" | "metrics" | "admin" => "127.0.0.1:9",
                     "format" => "json",
                     "providers" => "cuda, cpu",
+                    "mode" => "explicit",
+                    "strict_readiness" => "true",
                     "path" | "model_name" | "library" | "filter" => "x",
                     _ => "7",
                 };

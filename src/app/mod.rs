@@ -4,4 +4,5 @@ pub mod cli;
 pub mod config;
 pub mod run;
 pub mod screen;
+pub mod start;
 pub mod wiring;

@@ -8,15 +8,16 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::api::listen::{Connections, Protocol};
 use crate::api::oip::health::Health;
-use crate::app::config::{Config, Log, LogFormat};
+use crate::app::config::{Config, Log, LogFormat, Server};
 use crate::app::screen::{self, Addresses};
+use crate::app::start::Start;
 use crate::app::wiring::House;
 use crate::domain::model::ModelName;
 use crate::platform::cores::CoreRuntimes;
@@ -26,6 +27,12 @@ struct Listeners {
     grpc: TcpListener,
     metrics: TcpListener,
     admin: TcpListener,
+}
+
+/// What tells us to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 /// Runs a server until SIGTERM or SIGINT, and through its drain.
@@ -54,15 +61,14 @@ async fn serve(
     cores: &Arc<CoreRuntimes>,
     ready_fd: Option<i32>,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("signal handler")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signal handler")?;
+    let mut signals = Signals::listen()?;
     let (listeners, addresses) = Listeners::bind(config).await?;
     let connections = Connections::new(config.limits);
     let (stop, stopped) = watch::channel(false);
-    let (health, mut acceptors) =
-        listeners.serve(config, house, (&connections, cores), &stopped)?;
-    let models = house.repository.models()?;
-    let progress = screen::progress(models.len());
+    let (health, acceptors) = listeners.serve(config, house, (&connections, cores), &stopped)?;
+    let mut start = look(config, house).await?;
+    let first = std::mem::take(&mut start.first);
+    let progress = screen::progress(first.len());
     let tick = {
         let progress = progress.clone();
         move |model: &ModelName| {
@@ -71,39 +77,75 @@ async fn serve(
         }
     };
     let started = tokio::select! {
-        () = house.changes.start_up(models, house.cores, tick) => true,
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
+        () = house.changes.start_up(first, tick) => true,
+        () = signals.next() => false,
     };
     progress.finish_and_clear();
+    let watching = start.go_on(&house.changes)?;
     if started {
         health.set(true).await;
         announce(house, &addresses, ready_fd)?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.next().await;
     }
     tracing::info!(in_flight = house.admission.inside(), "stopping");
     house.changes.shut_down();
     health.set(false).await;
+    drop(watching);
+    drain(&config.server, house, (connections, acceptors), &mut signals).await;
+    house.admission.close();
+    stop.send_replace(true);
+    Ok(())
+}
+
+// The folder may be large, or slow.
+async fn look(config: &Config, house: &House) -> anyhow::Result<Start> {
+    let (section, repository) = (config.repository.clone(), house.repository.clone());
+    let clock = Arc::clone(&house.clock);
+    let look = move || Start::look(&section, repository, clock);
+    tokio::task::spawn_blocking(look).await.context("the first look")?
+}
+
+/// Goes on serving until balancers had time to notice, then until the last answer is written; a
+/// second signal cuts it short.
+async fn drain(
+    server: &Server,
+    house: &House,
+    (connections, mut acceptors): (Arc<Connections>, JoinSet<()>),
+    signals: &mut Signals,
+) {
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_secs(server.drain_delay_s)) => {}
+        () = signals.next() => tracing::warn!("second signal: connections are told to go at once"),
+    }
     connections.stop();
     // They hold the cores, which can be stopped, and with them what is cut off, only by their last
     // owner.
     while acceptors.join_next().await.is_some() {}
-    let drain = Duration::from_secs(config.server.drain_timeout_s);
+    let timeout = Duration::from_secs(server.drain_timeout_s);
     tokio::select! {
-        ended = tokio::time::timeout(drain, connections.ended()) => {
+        ended = tokio::time::timeout(timeout, connections.ended()) => {
             if ended.is_err() {
                 tracing::warn!(in_flight = house.admission.inside(), "drain timeout: requests were cut off");
             }
         }
-        _ = terminate.recv() => tracing::warn!("second signal: requests were cut off"),
-        _ = interrupt.recv() => tracing::warn!("second signal: requests were cut off"),
+        () = signals.next() => tracing::warn!("another signal: requests were cut off"),
     }
-    house.admission.close();
-    stop.send_replace(true);
-    Ok(())
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signal handler");
+        let (terminate, interrupt) =
+            (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 impl Listeners {

@@ -17,6 +17,7 @@ use crate::control::versions::Board;
 use crate::domain::model::ModelName;
 use crate::platform::clock::{Clock, System};
 use crate::platform::cores;
+use crate::platform::quiet::{Crew, QuietThreads};
 use crate::platform::store::memory::Memory;
 use crate::platform::telemetry::page::Metrics;
 use crate::serving::batching::scheduler::InferenceThreads;
@@ -37,6 +38,8 @@ pub struct House {
     pub repository: Repository,
     /// The library that runs them.
     pub library: Library,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
     /// The door.
     pub admission: Arc<Admission>,
     /// Processors to use.
@@ -45,6 +48,8 @@ pub struct House {
     gateway: Gateway,
     metrics: Metrics,
     threads: InferenceThreads,
+    // Ends with the house.
+    _quiet: Crew,
 }
 
 impl House {
@@ -63,7 +68,7 @@ impl House {
         let metrics = Metrics::new(library.version().to_owned());
         let threads = InferenceThreads::start(cores).context("inference threads")?;
         let published = Arc::new(Published::default());
-        let board = Arc::new(Board::new(Arc::clone(&published)));
+        let board = Arc::new(Board::new(Arc::clone(&published), config.server.strict_readiness));
         let reaper = reaper(&board)?;
         let loader = Loader {
             repository: repository.clone(),
@@ -77,7 +82,15 @@ impl House {
             clock: Arc::clone(&clock),
         };
         let store = Arc::new(Memory::default());
-        let road = Road { board, loader: loader.clone(), reaper, store, clock: Arc::clone(&clock) };
+        let quiet = QuietThreads::start(cores).context("quiet threads")?;
+        let road = Road {
+            board,
+            loader: loader.clone(),
+            quiet: quiet.threads(),
+            reaper,
+            store,
+            clock: Arc::clone(&clock),
+        };
         let changes = Changes::new(road, control);
         let admission = Arc::new(Admission::default());
         let gateway = Gateway::new(Parts {
@@ -85,18 +98,20 @@ impl House {
             admission: Arc::clone(&admission),
             observers: Vec::new(),
             metrics: metrics.clone(),
-            clock,
+            clock: Arc::clone(&clock),
         });
         Ok(Self {
             changes,
             repository,
             library,
+            clock,
             admission,
             cores,
             loader,
             gateway,
             metrics,
             threads,
+            _quiet: quiet,
         })
     }
 

@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::control::policy::Policy;
 use crate::domain::model::{ModelName, VersionKey, VersionNumber};
 use crate::serving::registry::snapshot::{Entry, Published, Snapshot};
 use crate::serving::registry::state::{State, Step};
 use crate::serving::registry::version::Version;
+use crate::serving::repository::sighting::Fingerprint;
 
 /// What the store keeps of a model: all that a restart needs to serve what was served.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -35,12 +38,15 @@ pub struct ModelDocument {
 pub struct Board {
     held: Mutex<Held>,
     published: Arc<Published>,
+    strict: bool,
+    released: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     generation: u64,
-    ready: bool,
+    started: bool,
+    stopping: bool,
     models: BTreeMap<ModelName, Model>,
 }
 
@@ -56,6 +62,18 @@ struct Model {
 struct Slot {
     state: State,
     loaded: Option<Arc<Version>>,
+    /// The files that it was last loaded of, or that could not be loaded.
+    print: Option<Fingerprint>,
+    on_disk: bool,
+}
+
+/// A version that a change has loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The version.
+    pub version: Arc<Version>,
+    /// The files that it was loaded of.
+    pub print: Option<Fingerprint>,
 }
 
 /// The right to change one model, until it is dropped. Nobody else changes it meanwhile.
@@ -80,9 +98,14 @@ pub struct Busy {
 }
 
 impl Board {
-    /// An empty board that publishes there.
-    pub fn new(published: Arc<Published>) -> Self {
-        Self { held: Mutex::default(), published }
+    /// An empty board that publishes there; a strict one is ready only while no model is degraded.
+    pub fn new(published: Arc<Published>, strict: bool) -> Self {
+        Self { held: Mutex::default(), published, strict, released: Arc::default() }
+    }
+
+    /// Ends when the next change of any model does.
+    pub fn released(&self) -> OwnedNotified {
+        Arc::clone(&self.released).notified_owned()
     }
 
     /// What it publishes.
@@ -106,10 +129,17 @@ impl Board {
         Ok(Hold { board: self, model: model.clone(), document, generation })
     }
 
-    /// Says whether the server is ready: after the start-up scan, until it is told to stop.
-    pub fn set_ready(&self, ready: bool) {
+    /// Says that the start-up scan is over: every model that was to be loaded serves or has failed.
+    pub fn start(&self) {
         let mut held = self.held.lock();
-        held.ready = ready;
+        held.started = true;
+        self.publish(&mut held);
+    }
+
+    /// Says that the server stops: from now on it is not ready.
+    pub fn stop(&self) {
+        let mut held = self.held.lock();
+        held.stopping = true;
         self.publish(&mut held);
     }
 
@@ -130,7 +160,11 @@ impl Board {
         let entries = held.models.iter().map(|(name, model)| model.entry(name));
         // A model that nothing is known of is not there: a mistyped name leaves no trace.
         let entries = entries.filter(|entry| !entry.listed.is_empty() || entry.generation > 0);
-        self.published.publish(Snapshot::new(held.generation, held.ready, entries));
+        let mut snapshot = Snapshot::new(held.generation, entries);
+        let degraded = self.strict && snapshot.is_degraded();
+        snapshot.started = held.started;
+        snapshot.ready = held.started && !held.stopping && !degraded;
+        self.published.publish(snapshot);
     }
 }
 
@@ -153,12 +187,32 @@ impl Hold<'_> {
         Some(held.models.get(&self.model)?.slots.get(&number)?.state.clone())
     }
 
-    /// Lists versions that lie on disk, so that callers see them.
-    pub fn found(&self, numbers: &[VersionNumber]) {
+    /// The files that a version was last loaded of, or that could not be loaded.
+    pub fn print(&self, number: VersionNumber) -> Option<Fingerprint> {
+        let held = self.board.held.lock();
+        held.models.get(&self.model)?.slots.get(&number)?.print
+    }
+
+    /// Notes the files that a version is of, or that could not be loaded.
+    pub fn set_print(&self, number: VersionNumber, print: Option<Fingerprint>) {
+        let mut held = self.board.held.lock();
+        let slot = held.models.get_mut(&self.model).and_then(|model| model.slots.get_mut(&number));
+        if let Some(slot) = slot {
+            slot.print = print;
+        }
+    }
+
+    /// Lists the versions that lie on disk, so that callers see them; those that are gone from disk
+    /// and memory are listed no more.
+    pub fn seen(&self, numbers: &BTreeSet<VersionNumber>) {
         self.change(|model| {
             for &number in numbers {
                 model.slots.entry(number).or_insert_with(Slot::found);
             }
+            model.slots.retain(|number, slot| {
+                slot.on_disk = numbers.contains(number);
+                slot.on_disk || slot.loaded.is_some() || slot.state == State::Draining
+            });
         });
     }
 
@@ -183,7 +237,7 @@ impl Hold<'_> {
         &mut self,
         document: ModelDocument,
         generation: u64,
-        loaded: Vec<Arc<Version>>,
+        loaded: Vec<Loaded>,
     ) -> Vec<Arc<Version>> {
         let mut gone = Vec::new();
         self.change(|model| {
@@ -209,6 +263,7 @@ impl Drop for Hold<'_> {
         let mut held = self.board.held.lock();
         let Some(model) = held.models.get_mut(&self.model) else { return };
         model.busy = None;
+        self.board.released.notify_waiters();
         if model.slots.is_empty() && model.generation == 0 {
             held.models.remove(&self.model);
         }
@@ -216,13 +271,14 @@ impl Drop for Hold<'_> {
 }
 
 impl Model {
-    fn apply(&mut self, document: ModelDocument, loaded: Vec<Arc<Version>>) -> Vec<Arc<Version>> {
+    fn apply(&mut self, document: ModelDocument, loaded: Vec<Loaded>) -> Vec<Arc<Version>> {
         let mut gone = Vec::new();
-        for version in loaded {
+        for Loaded { version, print } in loaded {
             let slot = self.slots.entry(version.number()).or_insert_with(Slot::found);
             if !slot.state.is_ready() {
                 slot.step(Step::Ready);
             }
+            slot.print = print;
             gone.extend(slot.loaded.replace(version));
         }
         for (number, slot) in &mut self.slots {
@@ -259,13 +315,33 @@ impl Model {
             ready,
             listed: self.slots.iter().map(|(&number, slot)| (number, slot.state.clone())).collect(),
             generation: self.generation,
+            degraded: self.degraded(),
+        }
+    }
+
+    // What an operator should look at although, or because, callers may not have noticed yet.
+    fn degraded(&self) -> Option<String> {
+        if self.document.held || self.slots.is_empty() {
+            return None;
+        }
+        let serving = self.slots.iter().rev().find(|(_, slot)| slot.state == State::Serving);
+        match serving {
+            Some((number, slot)) if !slot.on_disk => {
+                Some(format!("version {number} serves from memory: its files are gone"))
+            }
+            Some(_) => None,
+            None => {
+                let mut refused = self.slots.iter().rev();
+                let refused = refused.find(|(_, slot)| !slot.state.reason().is_empty());
+                refused.map(|(number, slot)| format!("version {number} is {}", slot.state))
+            }
         }
     }
 }
 
 impl Slot {
     fn found() -> Self {
-        Self { state: State::Found, loaded: None }
+        Self { state: State::Found, loaded: None, print: None, on_disk: true }
     }
 
     fn ask_again(&mut self) {

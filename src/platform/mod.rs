@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod cores;
 pub mod memory;
+pub mod quiet;
 pub mod store;
 pub mod telemetry;

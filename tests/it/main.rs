@@ -26,3 +26,4 @@ mod serves;
 mod shared_session;
 mod shutdown;
 mod swap_soak;
+mod watch;

@@ -12,7 +12,8 @@ use crate::api::admin::origin;
 use crate::api::layers::{self, json_or_default};
 use crate::api::session::Limits;
 use crate::api::status::Refusal;
-use crate::control::change::{Action, Change, Changes, Receipt};
+use crate::control::action::{Action, Change, Receipt};
+use crate::control::change::Changes;
 use crate::domain::caller::Caller;
 use crate::domain::failure::{Code, excerpt};
 use crate::domain::model::{ModelName, VersionNumber};
@@ -29,6 +30,9 @@ pub struct ModelView {
     pub generation: u64,
     /// The version that answers requests which name none.
     pub serving: Option<u64>,
+    /// What is wrong, if it has no good version, or serves from memory alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<String>,
     /// Every version we know of, lowest first.
     pub versions: Vec<VersionView>,
 }
@@ -185,6 +189,7 @@ fn view(entry: &Entry) -> ModelView {
         name: entry.name.to_string(),
         generation: entry.generation,
         serving: entry.default.as_ref().map(|version| version.number().get()),
+        degraded: entry.degraded.clone(),
         versions: entry
             .listed
             .iter()

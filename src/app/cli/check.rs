@@ -1,6 +1,7 @@
 //! `tidegate check`: what a model is, and whether it would serve.
 
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -83,7 +84,7 @@ fn version(house: &House, key: &VersionKey) -> Report {
     };
     let mut report = Report { text: format!("{key}\n"), problem: false };
     describe(&mut report, house, &files.model);
-    match house.loader().prepare(key, |_| {}) {
+    match house.loader().prepare(key, |_| ControlFlow::Continue(())) {
         Ok(version) => {
             let digest = version.origin().digest;
             let placement = version.queue().placement().name();

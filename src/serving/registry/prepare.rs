@@ -3,6 +3,7 @@
 //! Nothing that serves is touched: a version that cannot be prepared changes nothing.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::serving::repository::digest;
 use crate::serving::repository::golden::{self, Case, GoldenError};
 use crate::serving::repository::layout::{Files, Repository, RepositoryError};
 use crate::serving::repository::manifest::{self, Manifest, ManifestError, Warmup};
+use crate::serving::repository::sighting;
 use crate::serving::runtime::device::Provider;
 use crate::serving::runtime::engine::{Engine, Job, RunError};
 use crate::serving::runtime::onnx::graph;
@@ -99,17 +101,31 @@ pub enum PrepareError {
         /// What it answered, and what was expected.
         found: String,
     },
+    /// Somebody writes to them.
+    #[error("the version's files changed while they were read, expected them at rest")]
+    Touched,
+    /// Nobody wants it any more.
+    #[error("a newer version was found before this one was ready")]
+    Superseded,
 }
 
 impl PrepareError {
+    /// Whether the very same files may do better the next time.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Touched | Self::Superseded)
+    }
+
     /// The step that this failure is in the version's life.
     pub fn step(&self) -> Step {
         let reason = self.to_string();
         match self {
             Self::Golden(_) | Self::Wrong { .. } => Step::Reject { gate: "golden".into(), reason },
-            Self::Repository(_) | Self::Read(_) | Self::Session(_) | Self::Manifest(_) => {
-                Step::Fail { reason }
-            }
+            Self::Repository(_)
+            | Self::Read(_)
+            | Self::Session(_)
+            | Self::Manifest(_)
+            | Self::Touched
+            | Self::Superseded => Step::Fail { reason },
         }
     }
 }
@@ -119,6 +135,7 @@ impl Failure for PrepareError {
         match self {
             Self::Repository(RepositoryError::NoModel { .. }) => Code::Version,
             Self::Golden(_) | Self::Wrong { .. } => Code::Golden,
+            Self::Touched | Self::Superseded => Code::Busy,
             Self::Repository(_) | Self::Read(_) | Self::Session(_) | Self::Manifest(_) => {
                 Code::Load
             }
@@ -127,7 +144,8 @@ impl Failure for PrepareError {
 }
 
 impl Loader {
-    /// Makes a version of its files; `progress` hears of each step on the way there.
+    /// Makes a version of its files; `progress` hears of each step on the way there, and may break
+    /// it off.
     ///
     /// Blocks for milliseconds to seconds: call it on a thread that may.
     ///
@@ -137,10 +155,14 @@ impl Loader {
     pub fn prepare(
         &self,
         key: &VersionKey,
-        progress: impl FnMut(Step),
+        progress: impl FnMut(Step) -> ControlFlow<()>,
     ) -> Result<Arc<Version>, PrepareError> {
         let files = self.repository.locate(key)?;
+        let print = || sighting::fingerprint(&self.repository, &key.model, key.number);
+        let before = print();
         let prepared = self.prepare_files(key, &files, progress);
+        // What came of a mix of two states of the files is neither, and why it failed says nothing.
+        let prepared = if print() == before { prepared } else { Err(PrepareError::Touched) };
         let outcome = match prepared.as_ref().map_err(PrepareError::step) {
             Ok(_) => "ok",
             Err(Step::Reject { .. }) => "rejected",
@@ -154,15 +176,19 @@ impl Loader {
         &self,
         key: &VersionKey,
         files: &Files,
-        mut progress: impl FnMut(Step),
+        mut progress: impl FnMut(Step) -> ControlFlow<()>,
     ) -> Result<Arc<Version>, PrepareError> {
+        let mut reach = |step| match progress(step) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(PrepareError::Superseded),
+        };
         let digest = self.digest(files)?;
-        progress(Step::Verify);
-        progress(Step::Load);
+        reach(Step::Verify)?;
+        reach(Step::Load)?;
         let manifest = self.manifest(key)?;
         let opening = self.opening(files, &manifest);
         let engine = session::open(&self.library, &opening)?;
-        progress(Step::Warm);
+        reach(Step::Warm)?;
         let cases = golden::read(&files.folder)?;
         let inputs = warm_inputs(engine.signature(), &manifest.warmup, &cases);
         let (engine, placement) = self.warm(engine, opening, &inputs)?;
@@ -174,12 +200,17 @@ impl Loader {
         Ok(Arc::new(Version::new(origin, queue, metrics, self.bell.clone())))
     }
 
-    /// What the version's files are now.
+    /// Whether a version's files are what they were when it was loaded.
     ///
     /// # Errors
     ///
-    /// The system's, with the path.
-    pub fn digest(&self, files: &Files) -> std::io::Result<Digest> {
+    /// [`PrepareError::Repository`], [`PrepareError::Read`].
+    pub fn is_current(&self, version: &Version) -> Result<bool, PrepareError> {
+        let files = self.repository.locate(&version.key())?;
+        Ok(self.digest(&files)? == version.origin().digest)
+    }
+
+    fn digest(&self, files: &Files) -> std::io::Result<Digest> {
         digest::of_folder(&files.folder, self.repository.root())
     }
 

@@ -18,7 +18,9 @@ use crate::serving::registry::version::Version;
 pub struct Snapshot {
     /// Grows with every published change.
     pub generation: u64,
-    /// Whether the start-up scan is over, and the server not told to stop.
+    /// Whether the start-up scan is over.
+    pub started: bool,
+    /// Whether the server should be sent requests.
     pub ready: bool,
     entries: HashMap<ModelName, Entry, FixedState>,
 }
@@ -36,6 +38,8 @@ pub struct Entry {
     pub listed: Vec<(VersionNumber, State)>,
     /// Grows with every change of this model.
     pub generation: u64,
+    /// What is wrong with it, if it has no good version, or lost its files.
+    pub degraded: Option<String>,
 }
 
 /// The pointer to the snapshot in force.
@@ -45,10 +49,15 @@ pub struct Published {
 }
 
 impl Snapshot {
-    /// A snapshot of these models.
-    pub fn new(generation: u64, ready: bool, entries: impl IntoIterator<Item = Entry>) -> Self {
+    /// A snapshot of these models, of a server that has not started yet.
+    pub fn new(generation: u64, entries: impl IntoIterator<Item = Entry>) -> Self {
         let entries = entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        Self { generation, ready, entries }
+        Self { generation, entries, ..Self::default() }
+    }
+
+    /// Whether any model has something wrong.
+    pub fn is_degraded(&self) -> bool {
+        self.entries.values().any(|entry| entry.degraded.is_some())
     }
 
     /// The model of that name.

@@ -51,8 +51,12 @@ fn collect(folder: &Path, root: &Path, files: &mut Vec<PathBuf>) -> io::Result<(
                 continue;
             }
             collect(&path, root, files)?;
-        } else {
+        } else if real.is_file() {
             files.push(path);
+        } else {
+            // Reading a pipe would wait for whoever writes to it.
+            let text = format!("{} is no regular file", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
     }
     Ok(())

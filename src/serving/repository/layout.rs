@@ -78,6 +78,11 @@ impl Repository {
         &self.root
     }
 
+    /// The one model that the folder is, if it is no folder of models.
+    pub fn single(&self) -> Option<&ModelName> {
+        self.single.as_ref()
+    }
+
     /// Models that have a folder, sorted by name; folders that can be no model are logged and left.
     ///
     /// # Errors
@@ -119,9 +124,8 @@ impl Repository {
     ///
     /// [`RepositoryError::NoModel`], [`RepositoryError::Outside`].
     pub fn locate(&self, key: &VersionKey) -> Result<Files, RepositoryError> {
-        let folder = self.folder(&key.model).unwrap_or_else(|| self.root.clone());
-        let folder =
-            if self.is_bare(&folder) { folder } else { folder.join(key.number.to_string()) };
+        let folder = self.version_folder(&key.model, key.number);
+        let folder = folder.unwrap_or_else(|| self.root.join(key.number.to_string()));
         let model = folder.join(MODEL);
         let inside = |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_path_buf();
         let Ok(real) = model.canonicalize() else {
@@ -142,6 +146,18 @@ impl Repository {
         }
     }
 
+    /// A version's folder, whether it is there or not; none for another model than a single one.
+    pub fn version_folder(&self, model: &ModelName, number: VersionNumber) -> Option<PathBuf> {
+        let folder = self.folder(model)?;
+        Some(if self.is_bare(&folder) { folder } else { folder.join(number.to_string()) })
+    }
+
+    /// Where a model's own settings may lie.
+    pub fn settings(&self, model: &ModelName) -> Vec<PathBuf> {
+        let folder = self.folder(model).into_iter();
+        folder.flat_map(|folder| SETTINGS.map(|name| folder.join(name))).collect()
+    }
+
     fn is_bare(&self, folder: &Path) -> bool {
         self.single.is_some() && folder.join(MODEL).is_file()
     }
@@ -156,6 +172,9 @@ fn numbered(folder: &Path) -> Vec<VersionNumber> {
     numbers.sort_unstable();
     numbers
 }
+
+/// File names of a model's own settings, beside its version folders.
+const SETTINGS: [&str; 2] = ["model.toml", "config.pbtxt"];
 
 /// File name of every model.
 const MODEL: &str = "model.onnx";

@@ -57,6 +57,19 @@ impl Repository {
         Server::on(self.path())
     }
 
+    /// A server that follows what happens in it, and takes files for complete after `settle_ms`.
+    pub fn watch(&self, settle_ms: u64) -> Server {
+        let settle = settle_ms.to_string();
+        Server::told(self.path(), &[], &[("TIDEGATE_REPOSITORY_SETTLE_MS", &settle)])
+    }
+
+    /// Puts a version there by one rename, as a careful deployment does.
+    pub fn drop_in(&self, model: &str, version: u64, bytes: &[u8]) {
+        let beside = self.put(&format!(".{model}"), version, bytes);
+        fs::create_dir_all(self.path().join(model)).expect("a new folder");
+        fs::rename(beside, self.folder(model, version)).expect("a rename within the folder");
+    }
+
     /// The same, with a configuration file.
     pub fn serve_configured(&self, toml: &str) -> Server {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");

@@ -57,7 +57,16 @@ impl Server {
     }
 
     /// The same, with more arguments.
+    ///
+    /// Nothing is loaded later without a call: most tests say themselves what is loaded when.
     pub fn with(models: &Path, arguments: &[&str]) -> Self {
+        let explicit =
+            [("TIDEGATE_REPOSITORY_MODE", "explicit"), ("TIDEGATE_REPOSITORY_LOAD", "*")];
+        Self::told(models, arguments, &explicit)
+    }
+
+    /// Starts a server with arguments and variables.
+    pub fn told(models: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let log = NamedTempFile::new().expect("a temporary file");
         let mut child = command(Path::new(env!("CARGO_BIN_EXE_tidegate")))
@@ -66,6 +75,7 @@ impl Server {
             .args(["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"])
             .args(["--metrics", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .env("ORT_DYLIB_PATH", library())
             .env("HOME", home.path())
             .env("XDG_CACHE_HOME", home.path())
