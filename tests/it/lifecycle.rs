@@ -11,7 +11,6 @@ use crate::harness::iris;
 use crate::harness::repository::{Repository, demo};
 use crate::harness::rpc::Rpc;
 use crate::harness::server::{Reply, Server};
-use crate::harness::tools::command;
 
 #[test]
 fn a_rollback_goes_back_and_forth() {
@@ -59,21 +58,28 @@ fn what_is_not_there_is_not_found_and_leaves_no_trace() {
 fn a_second_change_while_one_is_under_way_is_refused_as_busy() {
     let repository = Repository::of(&["iris"]);
     let server = repository.serve();
-    // Reading the version's files waits at this one for whoever writes to it.
-    let pipe = repository.put("iris", 3, &demo("iris", 1)).join("notes");
-    assert!(command("/usr/bin/mkfifo".as_ref()).arg(&pipe).status().unwrap().success());
+    // Reading this one would take an hour; it has no bytes on disk.
+    let folder = repository.put("iris", 3, &demo("iris", 1));
+    let notes = fs::File::create(folder.join("notes")).unwrap();
+    notes.set_len(1 << 42).unwrap();
     thread::scope(|scope| {
         let first = scope.spawn(|| change(&server, "iris/versions/3:promote", ""));
-        // Opens as soon as the server reads: from here on, the first change is under way.
-        let gate = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
-        let (status, answer) = change(&server, "iris/versions/1:promote", "");
-        assert_eq!((status, &answer["code"]), (409, &json!("conflict.busy")));
+        let busy = || {
+            let (status, answer) = change(&server, "iris/versions/2:promote", "");
+            (status == 409).then_some(answer)
+        };
+        let answer = std::iter::repeat_with(busy).take(10_000).flatten().next().unwrap();
+        assert_eq!(answer["code"], "conflict.busy");
         let text = "model 'iris' is being changed: promote is under way, expected no other change";
         assert_eq!(answer["error"], text);
         assert_eq!(iris::ask(&server).version, 2);
-        drop(gate);
-        assert_eq!(first.join().unwrap().0, 200);
+        notes.set_len(0).unwrap();
+        let (status, answer) = first.join().unwrap();
+        assert_eq!((status, &answer["code"]), (409, &json!("conflict.busy")));
+        let text = "files changed while they were read, expected them at rest";
+        assert!(answer["error"].as_str().unwrap().ends_with(text), "{answer}");
     });
+    assert_eq!(change(&server, "iris/versions/3:promote", "").0, 200);
     assert_eq!(server.admin("GET", "/admin/v1/models/iris", "").1["serving"], 3);
     assert_eq!(change(&server, "iris/versions/1:promote", "").0, 200);
 }

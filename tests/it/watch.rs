@@ -126,7 +126,7 @@ fn explicit_mode_loads_what_it_is_told_and_follows_nothing() {
 
 fn probe(server: &Server, path: &str) -> (u16, String) {
     let reply = request(server.addresses().metrics, "GET", path, "", b"");
-    (reply.status, String::from_utf8(reply.body).unwrap())
+    (reply.status, String::from_utf8(reply.body).expect("probes are text"))
 }
 
 fn wait_for(server: &Server, seen: impl Fn(&Value) -> bool) {
