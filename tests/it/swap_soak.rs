@@ -1,4 +1,4 @@
-//! Many swaps by the repository API, under load, leave memory level.
+//! Many swaps under load, by the repository API and by dropped files, leave memory level.
 //!
 //! Versions alternate between two models whose answers differ by a constant, so that values and
 //! labels of an answer must tell the same version, and all values of it too.
@@ -21,17 +21,40 @@ use crate::harness::tools::run_client;
 
 #[test]
 fn five_swaps_by_the_repository_api_fail_no_request() {
-    assert_eq!(swap_under_load(5).len(), 5);
+    assert_eq!(swap_under_load(Road::Call, 5).len(), 5);
+}
+
+#[test]
+fn five_versions_and_five_broken_ones_dropped_in_fail_no_request() {
+    assert_eq!(swap_under_load(Road::Drop, 5).len(), 5);
 }
 
 #[test]
 #[ignore = "takes many seconds; make soak"]
 fn fifty_swaps_by_the_repository_api_leave_memory_level() {
-    let resident = swap_under_load(50);
+    is_level(&swap_under_load(Road::Call, 50));
+}
+
+#[test]
+#[ignore = "takes many seconds; make soak"]
+fn a_hundred_versions_and_a_hundred_broken_ones_dropped_in_leave_memory_level() {
+    is_level(&swap_under_load(Road::Drop, 100));
+}
+
+fn is_level(resident: &[f64]) {
     let slope = slope(&resident[9..]);
     println!("MiB in memory after each swap: {resident:.1?}");
     println!("from swap 10 on, each adds {slope:.3} MiB");
     assert!(slope <= 0.1, "{slope:.3} MiB a swap: {resident:.1?}");
+}
+
+/// How a version comes into service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Road {
+    /// By the repository API, one number after the other.
+    Call,
+    /// By its files alone; a broken version comes before each good one.
+    Drop,
 }
 
 /// Callers that keep asking while versions are swapped.
@@ -50,10 +73,15 @@ struct StopOnDrop<'a>(&'a AtomicBool);
 type News = Result<u64, String>;
 
 // Swaps under load, and tells the MiB in memory after each, when the old version is gone.
-fn swap_under_load(swaps: u64) -> Vec<f64> {
+fn swap_under_load(road: Road, swaps: u64) -> Vec<f64> {
     let repository = Repository::new();
     put(&repository, 1);
-    let server = repository.serve();
+    let server = match road {
+        Road::Call => repository.serve(),
+        Road::Drop => repository.watch(50),
+    };
+    // An odd step, so that the two models take turns.
+    let step = if road == Road::Call { 1 } else { 3 };
     let (in_force, begun) = (AtomicU64::new(1), AtomicU64::new(1));
     let load = Load { server: &server, in_force, begun, stop: AtomicBool::new(false) };
     let mut resident = Vec::new();
@@ -65,12 +93,16 @@ fn swap_under_load(swaps: u64) -> Vec<f64> {
             scope.spawn(move || load.ask_until_stopped(caller % 2 == 0, &told));
         }
         wait_for_all(&news, 1);
-        for version in 2..=swaps + 1 {
-            load.swap(&repository, version);
+        for swap in 1..=swaps {
+            let version = 1 + swap * step;
+            match road {
+                Road::Call => load.swap(&repository, version),
+                Road::Drop => load.drop_in(&repository, version),
+            }
             // Everybody gets an answer to a request that began after the swap, before the next.
             wait_for_all(&news, version);
-            server.wait_for_state(MODEL, version - 1, "retired");
-            fs::remove_dir_all(repository.folder(MODEL, version - 1)).expect("a version's folder");
+            server.wait_for_state(MODEL, version - step, "retired");
+            fs::remove_dir_all(repository.folder(MODEL, version - step)).expect("a folder");
             resident.push(resident_mib(&server));
         }
     });
@@ -90,6 +122,17 @@ impl Load<'_> {
         let reply = self.server.http("POST", &path, "");
         assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
         self.in_force.store(version, Ordering::SeqCst);
+    }
+
+    // The version before it is broken, and changes nothing.
+    fn drop_in(&self, repository: &Repository, version: u64) {
+        repository.drop_in(MODEL, version - 1, b"no model");
+        self.server.wait_for_state(MODEL, version - 1, "failed");
+        self.begun.store(version, Ordering::SeqCst);
+        put(repository, version);
+        self.server.wait_for_state(MODEL, version, "serving");
+        self.in_force.store(version, Ordering::SeqCst);
+        fs::remove_dir_all(repository.folder(MODEL, version - 1)).expect("a folder");
     }
 
     fn ask_until_stopped(&self, http: bool, told: &Sender<News>) {
