@@ -2,6 +2,8 @@
 #
 #   docker build -t tidegate .
 #   docker run -v "$PWD/models:/models:ro" -p 8000-8002:8000-8002 tidegate
+#
+# For a GPU, another base and library go around the same program: docs/operating.md, "Container".
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 python3-pip \

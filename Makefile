@@ -76,7 +76,15 @@ deny: ## Check licences, advisories and double TLS providers; before each releas
 
 .PHONY: soak
 soak: setup ## Run the long tests that `make test` leaves out
-	$(CARGO_TEST) --release --test it -- --ignored --nocapture $(ARGS)
+	$(CARGO_TEST) --release --test it -- --ignored --nocapture --skip devices:: $(ARGS)
+
+.PHONY: test-gpu
+test-gpu: setup ## Run the tests of devices on an NVIDIA GPU; fails where there is none
+	python3 scripts/test_devices.py cuda
+
+.PHONY: test-openvino
+test-openvino: setup ## Run the same tests on OpenVINO, which needs no GPU
+	python3 scripts/test_devices.py openvino
 
 .PHONY: fresh
 fresh: ## Prove the cold road: .ci/run in a new clone with empty caches (KEEP=1 keeps it)
@@ -142,4 +150,4 @@ clean: ## Remove what was built or fetched here: target, .venv, .tools
 help:
 	awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -15,7 +15,7 @@ use toml::{Table, Value};
 
 use crate::api::session::Limits;
 use crate::serving::registry::prepare::Serving;
-use crate::serving::runtime::device::Provider;
+use crate::serving::runtime::device::{Cuda, Devices, OpenVino, Providers, TensorRt};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -33,6 +33,12 @@ pub struct Config {
     pub serving: Serving,
     /// The library and threads that run them.
     pub runtime: Runtime,
+    /// Options of the provider `cuda`; a table of the same name in `model.toml` takes its place.
+    pub cuda: Cuda,
+    /// Options of the provider `tensorrt`; a table of the same name in `model.toml` takes its place.
+    pub tensorrt: TensorRt,
+    /// Options of the provider `openvino`; a table of the same name in `model.toml` takes its place.
+    pub openvino: OpenVino,
     /// What is logged.
     pub log: Log,
 }
@@ -94,7 +100,7 @@ pub struct Server {
 }
 
 /// The library and threads that run models.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
     /// Path of libonnxruntime.so; found by itself where not given.
@@ -102,8 +108,12 @@ pub struct Runtime {
     /// Processors to use; 0 takes all that the system and the cgroup's quota allow.
     pub cores: usize,
     /// Execution providers, the preferred one first: `cpu`, `cuda`, `tensorrt`, `openvino`. One that
-    /// cannot be had is an error, never a silent fallback.
-    pub providers: Vec<Provider>,
+    /// cannot be had is an error, never a silent fallback. Without `cpu` at the end, so is a node
+    /// that they leave to the processor.
+    pub providers: Providers,
+    /// Folder for engines that `tensorrt` and `openvino` build, one below it for each digest; nothing
+    /// is kept where not given.
+    pub engine_cache: Option<PathBuf>,
 }
 
 /// What is logged, to standard error.
@@ -165,12 +175,6 @@ impl Default for Server {
     }
 }
 
-impl Default for Runtime {
-    fn default() -> Self {
-        Self { library: None, cores: 0, providers: vec![Provider::Cpu] }
-    }
-}
-
 impl Default for Log {
     fn default() -> Self {
         Self { filter: "info".to_owned(), format: LogFormat::Text }
@@ -200,6 +204,16 @@ impl Config {
         ensure!(self.limits.message_bytes > 0, "limits.message_bytes is 0, expected at least 1");
         ensure!(self.limits.connections > 0, "limits.connections is 0, expected at least 1");
         Ok(())
+    }
+
+    /// Where models run whose owner does not say.
+    pub fn devices(&self) -> Devices {
+        Devices {
+            providers: self.runtime.providers.clone(),
+            cuda: self.cuda.clone(),
+            tensorrt: self.tensorrt.clone(),
+            openvino: self.openvino.clone(),
+        }
     }
 
     /// The libraries asked for, in the order they count: configuration, then environment.
@@ -261,11 +275,9 @@ fn typed(defaults: &Table, (section, key): (&str, &str), text: &str) -> Value {
     if default.is_some_and(Value::is_array) {
         return text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>().into();
     }
-    if let Some(flag) = text.parse().ok().filter(|_| default.is_some_and(Value::is_bool)) {
-        return Value::Boolean(flag);
-    }
-    let number = text.parse().ok().filter(|_| default.is_some_and(Value::is_integer));
-    number.map_or_else(|| text.into(), Value::Integer)
+    let number = || text.parse().ok().filter(|_| default.is_some_and(Value::is_integer));
+    let truth = || text.parse().ok().filter(|_| default.is_some_and(Value::is_bool));
+    number().map(Value::Integer).or_else(|| truth().map(Value::Boolean)).unwrap_or(text.into())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -306,7 +318,10 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("serving", &["light_run_us", "queue_capacity"]),
-    ("runtime", &["library", "cores", "providers"]),
+    ("runtime", &["library", "cores", "providers", "engine_cache"]),
+    ("cuda", &["device", "memory_limit_bytes", "arena", "conv_search", "tf32"]),
+    ("tensorrt", &["device", "workspace_bytes", "fp16"]),
+    ("openvino", &["device", "threads"]),
     ("log", &["filter", "format"]),
 ];
 
@@ -321,12 +336,16 @@ mod tests {
         for (section, keys) in KEYS {
             for key in *keys {
                 let text = match *key {
+                    "device" if *section == "openvino" => "GPU",
                     "http" | "grpc" | "metrics" | "admin" => "127.0.0.1:9",
                     "format" => "json",
                     "providers" => "cuda, cpu",
                     "mode" => "explicit",
-                    "strict_readiness" => "true",
-                    "path" | "model_name" | "library" | "filter" => "x",
+                    "arena" => "same_as_requested",
+                    "conv_search" => "heuristic",
+                    "tf32" => "false",
+                    "fp16" | "strict_readiness" => "true",
+                    "path" | "model_name" | "library" | "filter" | "engine_cache" => "x",
                     _ => "7",
                 };
                 let mut table = Table::new();

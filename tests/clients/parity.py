@@ -6,6 +6,7 @@ Every demo version must be ready. Exits with 0 if all answers are equal in every
 """
 
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
 from reference import Reference, Tensors, array_from, check_same, datatype_of, elements_of
@@ -199,7 +201,8 @@ def check_metadata(
     over_wire = http.get_model_metadata(reference.model, reference.version)
     # The Open Inference Protocol's; Triton's client for gRPC does not know the field.
     properties = over_wire.pop("properties")
-    if properties != {"providers": "cpu"}:
+    nodes = nodes_after_optimisation(reference.folder / "model.onnx")
+    if properties != {"providers": "cpu", "active": "cpu", "nodes": f"cpu={nodes}"}:
         raise AssertionError(f"{reference}: properties are {properties}")
     message = grpc.get_model_metadata(reference.model, reference.version, as_json=True)
     for found in (over_wire, message):
@@ -211,6 +214,17 @@ def check_metadata(
             tensor["shape"] = [int(size) for size in tensor["shape"]]
         if found != expected:
             raise AssertionError(f"{reference}: metadata is {found}, expected {expected}")
+
+
+def nodes_after_optimisation(path: Path) -> int:
+    """How many nodes ONNX Runtime divides among providers, read from the graph it writes."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = f"{folder}/optimised.onnx"
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return len(onnx.load(options.optimized_model_filepath).graph.node)
 
 
 def describe(value: onnx.ValueInfoProto) -> dict[str, Any]:

@@ -208,7 +208,9 @@ fn path_of(item: &ItemUse, name: &str) -> Option<String> {
         words.push(path.ident.to_string());
         tree = &path.tree;
     }
-    let is_it = matches!(tree, UseTree::Name(found) if found.ident == name);
+    let names = |tree: &UseTree| matches!(tree, UseTree::Name(found) if found.ident == name);
+    let is_it =
+        names(tree) || matches!(tree, UseTree::Group(group) if group.items.iter().any(names));
     let inside = words.first().is_some_and(|first| first == "crate");
     (is_it && inside).then(|| format!("src/{}.rs", words.get(1..).unwrap_or_default().join("/")))
 }

@@ -10,6 +10,7 @@
 mod architecture;
 mod broken_models;
 mod checks;
+mod devices;
 mod dialects;
 mod docs_are_current;
 mod example_clients;
@@ -21,6 +22,7 @@ mod lifecycle;
 mod metrics;
 mod oip_clients;
 mod protocol_files;
+mod providers;
 mod quiet;
 mod serves;
 mod shared_session;

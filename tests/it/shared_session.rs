@@ -8,6 +8,7 @@ use tidegate::domain::signature::Tensors;
 use tidegate::domain::tensor::buffer::Tensor;
 use tidegate::domain::tensor::dtype::DataType;
 use tidegate::domain::tensor::shape::Shape;
+use tidegate::serving::runtime::device::Devices;
 use tidegate::serving::runtime::engine::{Engine, Job, Run, RunError, Switch};
 use tidegate::serving::runtime::onnx::library::Library;
 use tidegate::serving::runtime::onnx::session::{self, Memory, Opening};
@@ -135,7 +136,8 @@ fn a_switch_stops_its_own_run_and_no_other() {
 
 fn open(model: &Path, memory: Memory) -> SharedSession {
     let library = Library::open(&[library()]).expect("`make setup` fetched it");
-    let opening = Opening { path: model, memory, concurrency: 8, providers: &[] };
+    let devices = Devices::default();
+    let opening = Opening { path: model, memory, concurrency: 8, devices: &devices, cache: None };
     session::open(&library, &opening).expect("a whole model")
 }
 

@@ -316,8 +316,11 @@ impl Service {
 }
 
 fn properties(facts: &Facts) -> BTreeMap<&'static str, String> {
-    let names: Vec<&str> = facts.providers.iter().map(|provider| provider.name()).collect();
-    let mut properties = BTreeMap::from([("providers", names.join(","))]);
+    let mut properties = BTreeMap::from([
+        ("providers", facts.providers.to_string()),
+        ("active", facts.active()),
+        ("nodes", facts.nodes()),
+    ]);
     if !facts.notes.is_empty() {
         properties.insert("notes", facts.notes.join("; "));
     }

@@ -91,7 +91,13 @@ fn version(house: &House, key: &VersionKey) -> Report {
             let cases = golden::read(&files.folder).map_or(0, |cases| cases.len());
             line(&mut report, "digest", &digest.to_string());
             line(&mut report, "runs", placement);
-            for note in &version.facts().notes {
+            let facts = version.facts();
+            line(
+                &mut report,
+                "providers",
+                &format!("{}, nodes {}", facts.providers, facts.nodes()),
+            );
+            for note in &facts.notes {
                 line(&mut report, "note", note);
             }
             line(&mut report, "golden", &format!("{cases} cases, all as expected"));

@@ -64,6 +64,15 @@ pub const SERVING: Metric = Metric {
     help: "1 for each version that takes requests which name no version",
 };
 
+/// What runs where.
+pub const NODES: Metric = Metric {
+    name: "tidegate_model_nodes",
+    unit: "nodes",
+    kind: MetricType::Gauge,
+    labels: &["model", "version", "provider"],
+    help: "Nodes of the graph that an execution provider runs; 0 for one that was asked for and got none",
+};
+
 /// Memory of the process.
 pub const RESIDENT: Metric = Metric {
     name: "process_resident_memory_bytes",
@@ -164,12 +173,13 @@ pub const NV_OUTPUT_US: Metric = Metric {
 };
 
 /// Every metric, in the order of the documentation.
-pub const ALL: [Metric; 16] = [
+pub const ALL: [Metric; 17] = [
     REQUEST_DURATION,
     PHASE_DURATION,
     REQUESTS,
     LOADS,
     SERVING,
+    NODES,
     RESIDENT,
     BUILD,
     NV_SUCCESS,

@@ -106,6 +106,7 @@ impl Collector for Page {
         encode_gauge(&mut encoder, catalog::SERVING, &held, |version| {
             i64::from(version.is_serving())
         })?;
+        encode_nodes(&mut encoder, &held)?;
         encode_aliases(&mut encoder, &held)?;
         self.encode_process(&mut encoder)
     }
@@ -146,6 +147,16 @@ fn encode_durations(encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Re
         for (phase, histogram) in version.phases() {
             let labels = with(version.labels(), ("phase", phase.name()));
             encode_histogram(&mut family, &labels, histogram)?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_nodes(encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Result {
+    let mut family = describe(encoder, catalog::NODES)?;
+    for version in held {
+        for (provider, nodes) in version.nodes() {
+            encode_plain(&mut family, &with(version.labels(), ("provider", &provider)), nodes)?;
         }
     }
     Ok(())
@@ -258,6 +269,7 @@ mod tests {
         let (metrics, clock) = (Metrics::new("1.32.0".into()), Manual::new());
         let version = metrics.version("iris", "1");
         version.set_serving(true);
+        version.set_nodes(vec![("cuda".into(), 0), ("cpu".into(), 12)]);
         let mut timeline = Timeline::start(clock.now());
         timeline.enter(Phase::Run, clock.now());
         clock.advance(Duration::from_micros(40));
@@ -273,6 +285,8 @@ mod tests {
             "tidegate_requests_total{model=\"\",version=\"\",outcome=\"not_found\"} 1",
             "tidegate_version_serving{model=\"iris\",version=\"1\"} 1",
             "tidegate_request_duration_seconds_count{model=\"iris\",version=\"1\"} 2",
+            "tidegate_model_nodes{model=\"iris\",version=\"1\",provider=\"cuda\"} 0",
+            "tidegate_model_nodes{model=\"iris\",version=\"1\",provider=\"cpu\"} 12",
             "nv_inference_count{model=\"iris\",version=\"1\"} 3",
             "nv_inference_compute_infer_duration_us{model=\"iris\",version=\"1\"} 40",
             "nv_inference_request_failure{model=\"iris\",version=\"1\",reason=\"REJECTED\"} 1",

@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::domain::failure::Kind;
 use crate::domain::phase::{Phase, Timeline};
 use crate::platform::telemetry::histogram::Histogram;
@@ -19,6 +21,8 @@ pub struct VersionMetrics {
     outcomes: Outcomes,
     totals: Sharded<TOTALS>,
     serving: AtomicBool,
+    /// By execution provider; written at loads, read at scrapes.
+    nodes: Mutex<Vec<(String, u64)>>,
 }
 
 /// How inferences ended: one count for success, then one a kind of failure.
@@ -76,6 +80,7 @@ impl VersionMetrics {
             outcomes: Outcomes::default(),
             totals: Sharded::default(),
             serving: AtomicBool::new(false),
+            nodes: Mutex::default(),
         }
     }
 
@@ -134,6 +139,16 @@ impl VersionMetrics {
     /// Whether the version takes requests that name no version.
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many nodes of its graph each execution provider runs.
+    pub fn set_nodes(&self, nodes: Vec<(String, u64)>) {
+        *self.nodes.lock() = nodes;
+    }
+
+    /// Nodes of its graph by execution provider.
+    pub fn nodes(&self) -> Vec<(String, u64)> {
+        self.nodes.lock().clone()
     }
 
     /// Its labels: model and version.

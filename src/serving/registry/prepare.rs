@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::serving::repository::golden::{self, Case, GoldenError};
 use crate::serving::repository::layout::{Files, Repository, RepositoryError};
 use crate::serving::repository::manifest::{self, Manifest, ManifestError, Warmup};
 use crate::serving::repository::sighting;
-use crate::serving::runtime::device::Provider;
+use crate::serving::runtime::device::{DeviceError, Devices};
 use crate::serving::runtime::engine::{Engine, Job, RunError};
 use crate::serving::runtime::onnx::graph;
 use crate::serving::runtime::onnx::library::Library;
@@ -64,7 +65,9 @@ pub struct Loader {
     /// Runs at once, for each version.
     pub concurrency: usize,
     /// What runs them, where a model's owner does not say.
-    pub providers: Vec<Provider>,
+    pub devices: Devices,
+    /// Folder for what execution providers build.
+    pub engine_cache: Option<PathBuf>,
     /// Inference threads for heavy versions.
     pub ring: Ring,
     /// Where counters are kept.
@@ -90,6 +93,9 @@ pub enum PrepareError {
     /// What its owner says of the model cannot be obeyed.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// What is said of its devices does not go together.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Its golden cases cannot be read.
     #[error(transparent)]
     Golden(#[from] GoldenError),
@@ -124,6 +130,7 @@ impl PrepareError {
             | Self::Read(_)
             | Self::Session(_)
             | Self::Manifest(_)
+            | Self::Device(_)
             | Self::Touched
             | Self::Superseded => Step::Fail { reason },
         }
@@ -136,9 +143,11 @@ impl Failure for PrepareError {
             Self::Repository(RepositoryError::NoModel { .. }) => Code::Version,
             Self::Golden(_) | Self::Wrong { .. } => Code::Golden,
             Self::Touched | Self::Superseded => Code::Busy,
-            Self::Repository(_) | Self::Read(_) | Self::Session(_) | Self::Manifest(_) => {
-                Code::Load
-            }
+            Self::Repository(_)
+            | Self::Read(_)
+            | Self::Session(_)
+            | Self::Manifest(_)
+            | Self::Device(_) => Code::Load,
         }
     }
 }
@@ -186,7 +195,9 @@ impl Loader {
         reach(Step::Verify)?;
         reach(Step::Load)?;
         let manifest = self.manifest(key)?;
-        let opening = self.opening(files, &manifest);
+        let devices = self.devices.for_model(&manifest.devices())?;
+        let cache = self.cache(&devices, &digest);
+        let opening = self.opening(files, &devices, cache.as_deref());
         let engine = session::open(&self.library, &opening)?;
         reach(Step::Warm)?;
         let cases = golden::read(&files.folder)?;
@@ -196,6 +207,12 @@ impl Loader {
         let (ring, clock) = (self.ring.clone(), Arc::clone(&self.clock));
         let queue = Queue::new(engine, placement, self.serving.queue_capacity, ring, clock);
         let metrics = self.metrics.version(key.model.as_str(), &key.number.to_string());
+        let facts = queue.engine().facts();
+        for note in &facts.notes {
+            tracing::warn!(version = %key, note, "a version was loaded with a note");
+        }
+        let placed = facts.placed.iter();
+        metrics.set_nodes(placed.map(|placed| (placed.provider.clone(), placed.nodes)).collect());
         let origin = Origin::new(key.model.clone(), key.number, digest);
         Ok(Arc::new(Version::new(origin, queue, metrics, self.bell.clone())))
     }
@@ -224,19 +241,29 @@ impl Loader {
         manifest::read(&folder)
     }
 
-    fn opening<'a>(&'a self, files: &'a Files, manifest: &'a Manifest) -> Opening<'a> {
-        Opening {
-            path: &files.model,
-            memory: Self::guess(files),
-            concurrency: self.concurrency,
-            providers: manifest.providers.as_deref().unwrap_or(&self.providers),
-        }
+    fn opening<'a>(
+        &'a self,
+        files: &'a Files,
+        devices: &'a Devices,
+        cache: Option<&'a Path>,
+    ) -> Opening<'a> {
+        let (path, memory) = (files.model.as_path(), Self::guess(files, devices));
+        Opening { path, memory, concurrency: self.concurrency, devices, cache }
+    }
+
+    // What is built of one version must never serve another, and TensorRT tells engines apart by
+    // the graph's names, not by its weights: hence a folder for each digest.
+    fn cache(&self, devices: &Devices, digest: &Digest) -> Option<PathBuf> {
+        let root = self.engine_cache.as_ref().filter(|_| !devices.providers.is_cpu_alone())?;
+        Some(root.join(digest.to_string()))
     }
 
     // Whether runs are light is known only after the first ones; small files almost always are.
-    fn guess(files: &Files) -> Memory {
+    // Runs on a device never are (decision 0012), and opening it twice may build engines twice.
+    fn guess(files: &Files, devices: &Devices) -> Memory {
         let bytes = files.model.metadata().map_or(0, |metadata| metadata.len());
-        if bytes <= LIGHT_FILE_BYTES { Memory::Light } else { Memory::Heavy }
+        let is_light = bytes <= LIGHT_FILE_BYTES && devices.providers.is_cpu_alone();
+        if is_light { Memory::Light } else { Memory::Heavy }
     }
 
     fn warm(
@@ -248,7 +275,8 @@ impl Loader {
         let engine: Arc<dyn Engine> = Arc::new(engine);
         let light = match self.measure(&*engine, inputs) {
             Ok(took) => {
-                let short = took <= Duration::from_micros(self.serving.light_run_us);
+                let short = took <= Duration::from_micros(self.serving.light_run_us)
+                    && opening.devices.providers.is_cpu_alone();
                 // How long a loop runs is for its inputs to say, and the next ones may say more.
                 short && !graph::has_control_flow(&fs::read(opening.path)?)
             }

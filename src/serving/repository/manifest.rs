@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::serving::runtime::device::Provider;
+use crate::serving::runtime::device::{Cuda, OpenVino, Providers, TensorRt, Wishes};
 
 /// What a model's owner says of it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -18,7 +18,13 @@ pub struct Manifest {
     /// Version of the file's format; 1 is the only one.
     pub schema: Option<u32>,
     /// What runs its versions, the preferred one first; the server's `runtime.providers` if not said.
-    pub providers: Option<Vec<Provider>>,
+    pub providers: Option<Providers>,
+    /// Options of `cuda`, in place of the server's.
+    pub cuda: Option<Cuda>,
+    /// Options of `tensorrt`, in place of the server's.
+    pub tensorrt: Option<TensorRt>,
+    /// Options of `openvino`, in place of the server's.
+    pub openvino: Option<OpenVino>,
     /// How its versions are warmed.
     pub warmup: Warmup,
 }
@@ -54,6 +60,18 @@ pub enum ManifestError {
         /// What it says.
         found: i64,
     },
+}
+
+impl Manifest {
+    /// What it says of devices.
+    pub fn devices(&self) -> Wishes {
+        Wishes {
+            providers: self.providers.clone(),
+            cuda: self.cuda.clone(),
+            tensorrt: self.tensorrt.clone(),
+            openvino: self.openvino.clone(),
+        }
+    }
 }
 
 /// Reads a model folder's manifest; the default if it has none.

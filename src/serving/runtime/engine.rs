@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::failure::{Code, Failure};
 use crate::domain::signature::{Signature, Tensors};
-use crate::serving::runtime::device::Provider;
+use crate::serving::runtime::device::Providers;
 
 /// One loaded version, ready to run.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
@@ -81,9 +81,36 @@ pub struct Limits {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Facts {
     /// Execution providers that were asked for, the preferred one first.
-    pub providers: Vec<Provider>,
+    pub providers: Providers,
+    /// What each of them runs, in the same order; one that runs nothing is here too.
+    pub placed: Vec<Placed>,
     /// What was left out or changed so that the file serves, one sentence each.
     pub notes: Vec<String>,
+}
+
+/// How much of a graph one execution provider runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Placed {
+    /// Its name; the library's own, for one that nobody can ask for.
+    pub provider: String,
+    /// Nodes of the graph, as they are after the optimisations that hold for all providers.
+    pub nodes: u64,
+}
+
+impl Facts {
+    /// The providers that run at least one node, as `cuda,cpu`.
+    pub fn active(&self) -> String {
+        let active = self.placed.iter().filter(|placed| placed.nodes > 0);
+        let names: Vec<&str> = active.map(|placed| placed.provider.as_str()).collect();
+        names.join(",")
+    }
+
+    /// Nodes by provider, as `cuda=40,cpu=2`.
+    pub fn nodes(&self) -> String {
+        let one = |placed: &Placed| format!("{}={}", placed.provider, placed.nodes);
+        let all: Vec<String> = self.placed.iter().map(one).collect();
+        all.join(",")
+    }
 }
 
 /// Why a run gave no answer.

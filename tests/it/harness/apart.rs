@@ -17,7 +17,7 @@ pub fn apart(test: &str, body: impl FnOnce()) {
     }
     let home = tempfile::tempdir().expect("a temporary folder");
     let output = command(&env::current_exe().expect("this test's own program"))
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(APART, "1")
         .env("ORT_DISABLE_TELEMETRY", "1")
         .env("HOME", home.path())

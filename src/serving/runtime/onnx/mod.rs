@@ -1,7 +1,9 @@
 //! ONNX Runtime: library, sessions, and the unsafe surface.
 
 pub mod graph;
+pub mod kept;
 pub mod library;
+pub mod providers;
 pub mod session;
 pub mod shared_session;
 pub mod values;

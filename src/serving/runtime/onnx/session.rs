@@ -1,18 +1,19 @@
 //! Builds a session from a model file, and reads its signature.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ort::ep::{self, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
 use crate::domain::signature::{Dim, Signature, TensorSpec};
 use crate::domain::tensor::dtype::DataType;
-use crate::serving::runtime::device::Provider;
-use crate::serving::runtime::engine::{Facts, Limits};
+use crate::serving::runtime::device::{Devices, Provider, Providers};
+use crate::serving::runtime::engine::{Facts, Limits, Placed};
 use crate::serving::runtime::onnx::library::Library;
+use crate::serving::runtime::onnx::providers::{self, Unregistered};
 use crate::serving::runtime::onnx::shared_session::SharedSession;
 
 /// How a session allocates while it runs.
@@ -33,8 +34,10 @@ pub struct Opening<'a> {
     pub memory: Memory,
     /// Runs at once.
     pub concurrency: usize,
-    /// What runs it, the preferred one first; the processor if there is none.
-    pub providers: &'a [Provider],
+    /// What runs it.
+    pub devices: &'a Devices,
+    /// Folder of its own for what providers build of it; made if need be.
+    pub cache: Option<&'a Path>,
 }
 
 /// Why a model file became no session.
@@ -44,6 +47,49 @@ pub enum SessionError {
     #[error("ONNX Runtime refused the model: {reason}")]
     Refused {
         /// Its words.
+        reason: String,
+    },
+    /// A provider that was asked for is not there, or not as it was asked for.
+    #[error(
+        "provider '{provider}' cannot be had: {reason}; this ONNX Runtime offers {offered}: {remedy}, \
+         or leave '{provider}' out of `providers`"
+    )]
+    Provider {
+        /// Which one.
+        provider: Provider,
+        /// ONNX Runtime's words.
+        reason: String,
+        /// What the loaded library was built with.
+        offered: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The providers took the model and failed at it; the processor opens it.
+    #[error(
+        "{providers} cannot open the model, which opens on 'cpu' alone: {reason}; look at the \
+         device, its memory, and the options of the provider"
+    )]
+    Devices {
+        /// What was asked for.
+        providers: Providers,
+        /// ONNX Runtime's words.
+        reason: String,
+    },
+    /// Nodes were left over, and nobody said that the processor may have them.
+    #[error(
+        "{providers} cannot run every node of the model: add 'cpu' to `providers` to let the \
+         processor run what is left"
+    )]
+    LeftOver {
+        /// What was asked for.
+        providers: Providers,
+    },
+    /// The folder for what providers build cannot be made.
+    #[error("the folder {path} for what providers build cannot be made: {reason}")]
+    Cache {
+        /// Which one.
+        path: PathBuf,
+        /// The system's words.
         reason: String,
     },
     /// An input or output that the protocol cannot carry.
@@ -79,8 +125,7 @@ pub struct Inspection {
 ///
 /// [`SessionError`], with ONNX Runtime's reason.
 pub fn inspect(library: &Library, path: &Path) -> Result<Inspection, SessionError> {
-    let opening = Opening { path, memory: Memory::Light, concurrency: 1, providers: &[] };
-    let session = build(library, &opening).map_err(|error| refused(&error))?;
+    let session = build_on_cpu(library, path)?;
     let producer = session.metadata().ok().and_then(|metadata| metadata.producer());
     let opset = session.opset_for_domain("");
     Ok(Inspection { signature: signature(&session)?, opset, producer })
@@ -94,12 +139,15 @@ pub fn inspect(library: &Library, path: &Path) -> Result<Inspection, SessionErro
 ///
 /// [`SessionError`], with ONNX Runtime's reason.
 pub fn open(library: &Library, opening: &Opening<'_>) -> Result<SharedSession, SessionError> {
-    let session = build(library, opening).map_err(|error| refused(&error))?;
+    let session = build(library, opening)?;
     let signature = signature(&session)?;
+    let providers = opening.devices.providers.clone();
+    let placed =
+        providers::placed(&session, providers.as_slice()).map_err(|error| refused(&error))?;
     // Batching over several requests comes with the combining queue; until then nobody asks.
     let concurrency = opening.concurrency;
     let limits = Limits { concurrency, can_batch: false, elsewhere: false };
-    let facts = Facts { providers: asked(opening).to_vec(), ..Facts::default() };
+    let facts = Facts { notes: idle(&placed).collect(), providers, placed };
     let shared = SharedSession::new(&session, Arc::new(signature), limits, facts);
     shared.map_err(|error| refused(&error))
 }
@@ -117,39 +165,71 @@ fn signature(session: &Session) -> Result<Signature, SessionError> {
     })
 }
 
-fn asked<'a>(opening: &Opening<'a>) -> &'a [Provider] {
-    if opening.providers.is_empty() { &[Provider::Cpu] } else { opening.providers }
+// A provider that was registered and got nothing to do is no error, but nobody should miss it.
+fn idle(placed: &[Placed]) -> impl Iterator<Item = String> {
+    let idle = placed.iter().filter(|one| one.nodes == 0 && one.provider != Provider::Cpu.name());
+    idle.map(|one| format!("provider '{}' runs no node of this model", one.provider))
 }
 
-fn build(library: &Library, opening: &Opening<'_>) -> ort::Result<Session> {
+fn build_on_cpu(library: &Library, path: &Path) -> Result<Session, SessionError> {
+    let devices = Devices::default();
+    let opening =
+        Opening { path, memory: Memory::Light, concurrency: 1, devices: &devices, cache: None };
+    build(library, &opening)
+}
+
+fn build(library: &Library, opening: &Opening<'_>) -> Result<Session, SessionError> {
+    let devices = opening.devices;
+    if let Some(path) = opening.cache {
+        fs::create_dir_all(path).map_err(|error| SessionError::Cache {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+        })?;
+    }
     let light = opening.memory == Memory::Light;
-    let providers: Vec<_> =
-        asked(opening).iter().map(|&provider| execution(provider, light)).collect();
-    let options = |builder: SessionBuilder| -> ort::Result<SessionBuilder> {
-        let builder = builder
-            .with_intra_threads(1)?
-            .with_inter_threads(1)?
-            .with_parallel_execution(false)?
-            // Spinning threads halve the throughput of a shared machine.
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?
-            .with_memory_pattern(!light)?
-            .with_execution_providers(&providers)?;
-        Ok(builder)
-    };
-    let mut builder = options(Session::builder(library.environment())?)?;
-    builder.commit_from_file(opening.path)
+    let mut builder =
+        options(library, light, &devices.providers).map_err(|error| refused(&error))?;
+    providers::register(&mut builder, devices, !light, opening.cache).map_err(unregistered)?;
+    builder.commit_from_file(opening.path).map_err(|error| {
+        if devices.providers.is_cpu_alone() {
+            return refused(&error);
+        }
+        // Whose fault it is no text of ONNX Runtime tells for sure; trying without the devices does.
+        if let Err(error) = build_on_cpu(library, opening.path) {
+            return error;
+        }
+        let providers = devices.providers.clone();
+        if error.message().contains(LEFT_OVER) {
+            return SessionError::LeftOver { providers };
+        }
+        SessionError::Devices { providers, reason: providers::shortened(error.message()) }
+    })
 }
 
-// Never a silent fallback: a provider that cannot be had is an error.
-fn execution(provider: Provider, light: bool) -> ExecutionProviderDispatch {
-    let dispatch = match provider {
-        Provider::Cpu => ep::CPU::default().with_arena_allocator(!light).build(),
-        Provider::Cuda => ep::CUDA::default().build(),
-        Provider::TensorRt => ep::TensorRT::default().build(),
-        Provider::OpenVino => ep::OpenVINO::default().build(),
+fn options(library: &Library, light: bool, providers: &Providers) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(library.environment())?
+        .with_intra_threads(1)?
+        .with_inter_threads(1)?
+        .with_parallel_execution(false)?
+        // Spinning threads halve the throughput of a shared machine.
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        .with_memory_pattern(!light)?
+        .with_config_entry(providers::RECORD, "1")?;
+    let builder =
+        if providers.has_cpu() { builder } else { builder.with_disable_cpu_fallback()? };
+    Ok(builder)
+}
+
+fn unregistered(Unregistered { provider, reason }: Unregistered) -> SessionError {
+    let offered = providers::offered();
+    let remedy = if offered.iter().any(|name| name == provider.name()) {
+        "look at the device, its driver, and whether the system's loader finds what the library asks \
+         for"
+    } else {
+        "name a library that offers it by `runtime.library` or ORT_DYLIB_PATH"
     };
-    dispatch.error_on_failure()
+    SessionError::Provider { provider, reason, offered: offered.join(", "), remedy }
 }
 
 fn spec(place: &'static str, outlet: &Outlet) -> Result<TensorSpec, SessionError> {
@@ -194,3 +274,7 @@ fn data_type(ty: TensorElementType) -> Option<DataType> {
         _ => None,
     }
 }
+
+/// How ONNX Runtime says that nodes went to the processor although they must not
+/// (`inference_session.cc`, at `session.disable_cpu_ep_fallback`).
+const LEFT_OVER: &str = "fallback to CPU EP has been explicitly disabled";

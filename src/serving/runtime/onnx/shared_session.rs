@@ -26,11 +26,11 @@ use crate::serving::runtime::onnx::values::{CpuMemory, Value, check};
 /// A session behind the engine seam.
 #[derive(Debug)]
 pub struct SharedSession {
-    session: Arc<SharedSessionInner>,
-    signature: Arc<Signature>,
-    input_names: Vec<CString>,
-    output_names: Vec<CString>,
-    memory: CpuMemory,
+    pub(super) session: Arc<SharedSessionInner>,
+    pub(super) signature: Arc<Signature>,
+    pub(super) input_names: Vec<CString>,
+    pub(super) output_names: Vec<CString>,
+    pub(super) memory: CpuMemory,
     limits: Limits,
     facts: Facts,
 }
@@ -74,17 +74,26 @@ impl SharedSession {
             .collect::<Result<_, _>>()?;
         let inputs: SmallVec<[*const sys::OrtValue; 4]> =
             values.iter().map(Value::as_ptr).collect();
+        self.run_values(&inputs, job.outputs, job.switch)
+    }
+
+    // As many values as the model has inputs, each of them alive until this returns.
+    pub(super) fn run_values(
+        &self,
+        inputs: &[*const sys::OrtValue],
+        wanted: &[usize],
+        switch: Option<&dyn Switch>,
+    ) -> Result<Tensors, RunError> {
         let input_names: SmallVec<[_; 4]> =
             self.input_names.iter().map(|name| name.as_ptr()).collect();
-        let output_names: SmallVec<[_; 8]> = job
-            .outputs
+        let output_names: SmallVec<[_; 8]> = wanted
             .iter()
             .filter_map(|&position| self.output_names.get(position))
             .map(|name| name.as_ptr())
             .collect();
         let mut outputs: SmallVec<[*mut sys::OrtValue; 8]> =
             SmallVec::from_elem(ptr::null_mut(), output_names.len());
-        let switch = job.switch.and_then(|switch| (switch as &dyn Any).downcast_ref::<Terminate>());
+        let switch = switch.and_then(|switch| (switch as &dyn Any).downcast_ref::<Terminate>());
         let options = switch.map_or(ptr::null(), |switch| switch.0.ptr());
         // SAFETY: the session is alive with us; names and values are as many as announced and
         // outlive the call; concurrent calls are allowed (see the head of this file).
@@ -104,7 +113,7 @@ impl SharedSession {
         let owned: SmallVec<[_; 8]> =
             outputs.into_iter().map(|raw| Value::own(raw, Vec::new())).collect();
         ran?;
-        let specs = job.outputs.iter().filter_map(|&position| self.signature.outputs.get(position));
+        let specs = wanted.iter().filter_map(|&position| self.signature.outputs.get(position));
         owned
             .into_iter()
             .zip(specs)
