@@ -6,13 +6,18 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use crate::api::coding::accept::Coding;
+use crate::api::coding::deflate::deflate;
+use crate::api::coding::inflate::inflate;
 use crate::api::session::{self, Limits};
 use crate::api::status::{self, Refusal};
 use crate::domain::failure::{Code, excerpt};
@@ -41,30 +46,52 @@ pub fn json_or_default<T: Default + DeserializeOwned>(body: &Bytes) -> Result<T,
     })
 }
 
-/// Refuses a body that is compressed: nothing here inflates one.
-///
-/// # Errors
-///
-/// A [`Refusal`] that names the encoding.
-pub fn uncompressed(headers: &HeaderMap) -> Result<(), Refusal> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    match encoding.filter(|&value| value != HeaderValue::from_static("identity")) {
-        None => Ok(()),
-        Some(value) => {
-            let found = String::from_utf8_lossy(value.as_bytes());
-            let text = format!("content encoding '{}', expected none", excerpt(&found));
-            Err(Refusal::new(Code::Encoding, text))
+// Handlers read bodies as they were before they were compressed.
+async fn inflated(request: Request, most: usize) -> Result<Request, Refusal> {
+    let Some(coding) = Coding::of_request(request.headers())? else { return Ok(request) };
+    let (mut head, body) = request.into_parts();
+    let whole = Limited::new(body, most).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return too_large(most);
         }
+        Refusal::new(Code::Left, format!("body ended before it was whole: {error}"))
+    })?;
+    let body = inflate(coding, whole.to_bytes(), most).await?;
+    head.headers.remove(header::CONTENT_ENCODING);
+    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    Ok(Request::from_parts(head, body.into()))
+}
+
+// Answers of cold calls are whole in memory; what is not stays as it is.
+async fn deflated(response: Response, coding: Coding) -> Response {
+    if response.body().size_hint().exact().is_none() {
+        return response;
     }
+    let (mut head, body) = response.into_parts();
+    let Ok(whole) = body.collect().await.map(Collected::to_bytes) else {
+        return Response::from_parts(head, Body::empty());
+    };
+    let coded = deflate(coding, std::slice::from_ref(&whole)).await;
+    // Left alone, the length may be that of a body which a HEAD does not get.
+    let Some(coded) = coded else { return Response::from_parts(head, whole.into()) };
+    head.headers.insert(header::CONTENT_ENCODING, coding.value());
+    head.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    head.headers.insert(header::CONTENT_LENGTH, coded.len().into());
+    Response::from_parts(head, coded.into())
+}
+
+fn too_large(most: usize) -> Refusal {
+    Refusal::new(Code::Size, format!("body has more than {most} bytes, expected at most {most}"))
 }
 
 async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     let (started, id) = (System.now(), session::new_id(System.wall()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let accepted = Coding::of_answer(request.headers());
     let allowed = Duration::from_secs(limits.cold_timeout_s);
     let answer = async {
-        match uncompressed(request.headers()) {
-            Ok(()) => next.run(request).await,
+        match inflated(request, limits.message_bytes).await {
+            Ok(request) => next.run(request).await,
             Err(refusal) => refusal.into_response(),
         }
     };
@@ -74,20 +101,19 @@ async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Res
         Refusal::new(Code::Deadline, text).into_response()
     });
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        let written = refusal.response(id).map(axum::body::Body::new);
+        let written = refusal.response(id).map(Body::new);
         let (mut head, body) = written.into_parts();
         // What the router said beside the status, such as `Allow`, stays.
         head.headers.extend(response.headers().clone());
         response = Response::from_parts(head, body);
     } else if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let text = {
-            let most = limits.message_bytes;
-            format!("body has more than {most} bytes, expected at most {most}")
-        };
-        response = Refusal::new(Code::Size, text).response(id).map(axum::body::Body::new);
+        response = too_large(limits.message_bytes).response(id).map(Body::new);
     }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if let Some(coding) = accepted {
+        response = deflated(response, coding).await;
     }
     trace(&method, &path, response.status(), started);
     response

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,14 +20,14 @@ use tokio::sync::{Notify, watch};
 
 use crate::api::oip::grpc::Grpc;
 use crate::api::oip::rest::Rest;
-use crate::api::patience::{Patient, Stage};
+use crate::api::patience::{Calls, Patient, Stage};
 use crate::api::session::Limits;
 use crate::platform::cores::CoreRuntimes;
 
 /// What is spoken on a port.
 #[derive(Clone, Debug)]
 pub enum Protocol {
-    /// The protocol's HTTP half, over HTTP/1.1.
+    /// The protocol's HTTP half, over HTTP/1.1, and over HTTP/2 for those who begin with it.
     Http(Rest),
     /// The protocol's gRPC half, over HTTP/2.
     Grpc(Grpc),
@@ -124,72 +125,132 @@ impl Drop for Counted {
 }
 
 impl Protocol {
-    async fn serve(self, stream: TcpStream, limits: Limits, stop: watch::Receiver<bool>) {
+    async fn serve(self, stream: TcpStream, limits: Limits, mut stop: watch::Receiver<bool>) {
         let stage = Stage::default();
-        let io = TokioIo::new(Patient::new(stream, stage.clone(), limits));
+        let mut stream = Patient::new(stream, stage.clone(), limits);
         match self {
             Self::Http(rest) => {
-                let rest = Arc::new(rest);
-                let service = service_fn(move |request| {
-                    let (rest, stage) = (Arc::clone(&rest), stage.clone());
-                    stage.called();
-                    answer(async move {
-                        let response = rest.call(request).await;
-                        stage.answered();
-                        response
-                    })
-                });
-                // Heads are timed by the connection itself, which knows when it is idle.
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(None)
-                    .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER))
-                    .serve_connection(io, service);
-                let mut connection = std::pin::pin!(connection);
-                until_ended(connection.as_mut(), stop, http1::Connection::graceful_shutdown).await;
+                let http2 = tokio::select! {
+                    biased;
+                    () = told(&mut stop) => return,
+                    http2 = stream.speaks_http2() => http2,
+                };
+                match http2 {
+                    Ok(false) => serve_http1(rest, stream, (stage, limits), stop).await,
+                    Ok(true) => serve_http2(rest, stream, (stage, limits), stop).await,
+                    Err(error) => tracing::debug!(%error, "a connection broke"),
+                }
             }
             Self::Grpc(grpc) => {
                 // Idle HTTP/2 connections are found by pings; only slow readers are timed here.
                 stage.called();
                 let grpc = Arc::new(grpc);
                 let service = service_fn(move |request| Arc::clone(&grpc).call(request));
-                let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
-                let connection = http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .max_concurrent_streams(limits.streams)
-                    .max_header_list_size(header_bytes)
-                    // For callers far away: a 1 MiB window at 100 ms is 10 MiB a second at most.
-                    .initial_stream_window_size(STREAM_WINDOW)
-                    .initial_connection_window_size(CONNECTION_WINDOW)
-                    .max_frame_size(FRAME)
-                    .keep_alive_interval(KEEP_ALIVE)
-                    .serve_connection(io, service);
+                let connection = http2(limits).serve_connection(TokioIo::new(stream), service);
                 let mut connection = std::pin::pin!(connection);
-                until_ended(connection.as_mut(), stop, http2::Connection::graceful_shutdown).await;
+                let until = told_to_end(&mut stop);
+                let shut_down = http2::Connection::graceful_shutdown;
+                until_ended(connection.as_mut(), until, shut_down).await;
             }
         }
     }
 }
 
-// A caller that breaks off or talks nonsense is its own affair: seen at debug level only.
-async fn until_ended<C>(
-    mut connection: std::pin::Pin<&mut C>,
+async fn serve_http1(
+    rest: Rest,
+    stream: Patient,
+    (stage, limits): (Stage, Limits),
     mut stop: watch::Receiver<bool>,
-    shut_down: impl Fn(std::pin::Pin<&mut C>),
+) {
+    let rest = Arc::new(rest);
+    let service = service_fn(move |request| {
+        let (rest, stage) = (Arc::clone(&rest), stage.clone());
+        stage.called();
+        answer(async move {
+            let response = rest.call(request).await;
+            stage.answered();
+            response
+        })
+    });
+    // Heads are timed by the connection itself, which knows when it is idle.
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER))
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let until = told_to_end(&mut stop);
+    until_ended(connection.as_mut(), until, http1::Connection::graceful_shutdown).await;
+}
+
+// HTTP/2 in clear text, for callers who know that it is spoken here.
+async fn serve_http2(
+    rest: Rest,
+    stream: Patient,
+    (stage, limits): (Stage, Limits),
+    mut stop: watch::Receiver<bool>,
+) {
+    // Calls are counted here, so only slow readers are timed by their bytes.
+    stage.called();
+    let (rest, calls) = (Arc::new(rest), Calls::default());
+    let idle = Duration::from_secs(limits.idle_timeout_s);
+    let counted = calls.clone();
+    let service = service_fn(move |request| {
+        let (rest, under_way) = (Arc::clone(&rest), counted.begin());
+        answer(async move {
+            let response = rest.call(request).await;
+            drop(under_way);
+            response
+        })
+    });
+    let connection = http2(limits).serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let until = async {
+        tokio::select! {
+            rest = told_to_end(&mut stop) => rest,
+            // Answers that nobody reads do not keep the connection for ever.
+            () = calls.quiet(idle) => idle,
+        }
+    };
+    until_ended(connection.as_mut(), until, http2::Connection::graceful_shutdown).await;
+}
+
+fn http2(limits: Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        // For callers far away: a 1 MiB window at 100 ms is 10 MiB a second at most.
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .keep_alive_interval(KEEP_ALIVE);
+    builder
+}
+
+// `until` says when to end, and how long what is under way may take then. A caller that breaks off
+// or talks nonsense is its own affair: seen at debug level only.
+async fn until_ended<C>(
+    mut connection: Pin<&mut C>,
+    until: impl Future<Output = Duration>,
+    shut_down: impl Fn(Pin<&mut C>),
 ) where
     C: Future<Output = Result<(), hyper::Error>>,
 {
     let ended = tokio::select! {
         // First, so that an answer written after the stop says that it is the last.
         biased;
-        () = told(&mut stop) => None,
-        ended = connection.as_mut() => Some(ended),
+        rest = until => Err(rest),
+        ended = connection.as_mut() => Ok(ended),
     };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        shut_down(connection.as_mut());
-        connection.await
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(rest) => {
+            shut_down(connection.as_mut());
+            // Cut off when the time is over.
+            tokio::time::timeout(rest, connection).await.unwrap_or(Ok(()))
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
@@ -199,6 +260,12 @@ async fn until_ended<C>(
 // Returns when connections are to end, also when nobody is left to say so.
 async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|&stop| stop).await);
+}
+
+// The same for what answers requests: they are cut off by the drain, not here.
+async fn told_to_end(stop: &mut watch::Receiver<bool>) -> Duration {
+    told(stop).await;
+    Duration::MAX
 }
 
 async fn answer<B>(response: impl Future<Output = Response<B>>) -> Result<Response<B>, Infallible> {

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod coding;
 pub mod layers;
 pub mod listen;
 pub mod oip;

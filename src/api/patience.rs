@@ -4,15 +4,19 @@
 //! Here an idle connection has its own, longer limit, a head its short one, and a caller who does
 //! not read its answer a third. Limits are looked at lazily: a request costs a reading of the
 //! clock, not a timer.
+//!
+//! Over HTTP/2 bytes do not tell: a peer that only answers pings is idle. There the calls are
+//! counted.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -22,6 +26,8 @@ use crate::api::session::Limits;
 #[derive(Debug)]
 pub struct Patient {
     stream: TcpStream,
+    /// Read already, to be read again.
+    held: Bytes,
     stage: Stage,
     read: Alarm,
     write: Alarm,
@@ -31,6 +37,20 @@ pub struct Patient {
 /// Where a connection is between requests, as the service tells it.
 #[derive(Clone, Debug, Default)]
 pub struct Stage(Arc<AtomicU8>);
+
+/// The calls of one HTTP/2 connection.
+#[derive(Clone, Debug, Default)]
+pub struct Calls(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU64,
+    open: AtomicUsize,
+}
+
+/// A call, under way until this is dropped.
+#[derive(Debug)]
+pub struct UnderWay(Arc<Counts>);
 
 /// Fires when a limit has passed since the last progress.
 #[derive(Debug)]
@@ -43,7 +63,27 @@ impl Patient {
     /// Watches a connection; `stage` is what its service tells.
     pub fn new(stream: TcpStream, stage: Stage, limits: Limits) -> Self {
         let alarm = || Alarm { since: Instant::now(), sleep: None };
-        Self { stream, stage, read: alarm(), write: alarm(), limits }
+        Self { stream, held: Bytes::new(), stage, read: alarm(), write: alarm(), limits }
+    }
+
+    /// Whether the peer begins with the preface of HTTP/2 (RFC 9113, 3.4). Reads as much as it
+    /// takes to know, which whoever reads next gets again.
+    ///
+    /// # Errors
+    ///
+    /// The connection's, and its limits.
+    pub async fn speaks_http2(&mut self) -> io::Result<bool> {
+        let (mut first, mut known) = ([0; PREFACE.len()], 0);
+        while let Some(space) = first.get_mut(known..).filter(|space| !space.is_empty()) {
+            let read = self.read(space).await?;
+            known += read;
+            if read == 0 || !PREFACE.starts_with(first.get(..known).unwrap_or_default()) {
+                self.held = Bytes::copy_from_slice(first.get(..known).unwrap_or_default());
+                return Ok(false);
+            }
+        }
+        self.held = Bytes::from_static(PREFACE);
+        Ok(true)
     }
 }
 
@@ -64,6 +104,33 @@ impl Stage {
 
     fn get(&self) -> u8 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Calls {
+    /// Counts a call that begins.
+    pub fn begin(&self) -> UnderWay {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(&self.0))
+    }
+
+    /// Returns when nobody called for that long, or for up to twice as long.
+    pub async fn quiet(&self, limit: Duration) {
+        loop {
+            let begun = self.0.begun.load(Ordering::Relaxed);
+            tokio::time::sleep(limit).await;
+            let open = self.0.open.load(Ordering::Relaxed);
+            if open == 0 && self.0.begun.load(Ordering::Relaxed) == begun {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -97,6 +164,11 @@ impl AsyncRead for Patient {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if !this.held.is_empty() {
+            let taken = this.held.split_to(this.held.remaining().min(buffer.remaining()));
+            buffer.put_slice(&taken);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
         let stage = this.stage.get();
@@ -174,6 +246,9 @@ impl AsyncWrite for Patient {
     }
 }
 
+/// What an HTTP/2 connection begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 // Stages of a connection: nothing asked; a head has begun; a handler works; it has answered.
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
@@ -182,7 +257,7 @@ const ANSWERED: u8 = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::{Patient, Stage};
+    use super::{Calls, PREFACE, Patient, Stage};
     use crate::api::session::Limits;
     use std::io::ErrorKind;
     use std::time::Duration;
@@ -223,6 +298,39 @@ mod tests {
         stage.called();
         let quiet = tokio::time::timeout(Duration::from_hours(1), near.read(&mut [0; 8])).await;
         assert!(quiet.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_tell_the_protocol_and_are_read_again() {
+        for (sent, http2) in [
+            (&PREFACE[..], true),
+            (b"PRI * HTTP/2.0\r\n\r\nXX and more than that", false),
+            (b"POST /v2/models/iris/infer HTTP/1.1\r\n", false),
+            (b"PR", false),
+            (b"", false),
+        ] {
+            let (mut near, _, mut far) = pair().await;
+            let end = far.write_all(sent).await;
+            drop(far);
+            end.unwrap();
+            assert_eq!(near.speaks_http2().await.unwrap(), http2);
+            let mut read = Vec::new();
+            near.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read, sent);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_quiet_only_when_no_call_began_or_runs() {
+        let (calls, limit) = (Calls::default(), Duration::from_secs(10));
+        let ((), took) = waited(calls.quiet(limit)).await;
+        assert_eq!(took, limit);
+        let call = calls.begin();
+        let busy = tokio::time::timeout(Duration::from_hours(1), calls.quiet(limit)).await;
+        assert!(busy.is_err());
+        drop(call);
+        let ((), took) = waited(calls.quiet(limit)).await;
+        assert_eq!(took, limit);
     }
 
     #[tokio::test(start_paused = true)]

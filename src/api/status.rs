@@ -44,6 +44,9 @@ impl Refusal {
         if self.code.kind() == Kind::Overloaded {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
         }
+        if self.code == Code::Encoding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+        }
         if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
             headers.insert(INFERENCE_ID, value);
         }

@@ -182,7 +182,7 @@ codes! {
     /// The body or message is over the limit.
     Size = TooLarge."message", "Send less at once, or raise `limits.message_bytes`.";
     /// A content encoding or type that is not read here.
-    Encoding = UnsupportedMedia."encoding", "Send the body uncompressed, as JSON or with the binary tensor extension.";
+    Encoding = UnsupportedMedia."encoding", "Send the body as it is, or compressed with gzip or deflate.";
     /// The version's queue is full.
     Queue = Overloaded."queue", "Come back after the time in `Retry-After`, or add capacity.";
     /// The caller left before the answer.

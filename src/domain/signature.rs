@@ -1,12 +1,14 @@
 //! What a version accepts and answers, and the check of a request.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::domain::failure::{Code, Failure, excerpt};
 use crate::domain::tensor::buffer::Tensor;
+use crate::domain::tensor::classify::{self, Classes, ClassifyError};
 use crate::domain::tensor::dtype::DataType;
 use crate::domain::tensor::shape::{Dimensions, Shape};
 
@@ -28,6 +30,8 @@ pub struct TensorSpec {
     pub dtype: DataType,
     /// The dimensions, outermost first.
     pub dims: Vec<Dim>,
+    /// Of an output: names of the positions in a row, for its classification.
+    pub labels: Option<Arc<[Arc<str>]>>,
 }
 
 /// What a version accepts and what it answers.
@@ -53,6 +57,8 @@ pub struct NamedTensor {
 pub struct Requested {
     /// The output's name.
     pub name: String,
+    /// How many of its best values are wanted, as text, in place of all values.
+    pub classes: Option<NonZeroUsize>,
 }
 
 /// Tensors in the order of the signature's inputs or outputs.
@@ -118,6 +124,14 @@ pub enum SignatureError {
         /// What there is.
         known: String,
     },
+    /// An output whose values have no classes.
+    #[error("output '{output}': {source}")]
+    Classes {
+        /// Which one.
+        output: String,
+        /// Why.
+        source: ClassifyError,
+    },
     /// An output that was asked for twice.
     #[error("output '{output}' is asked for twice")]
     RepeatedOutput {
@@ -134,7 +148,15 @@ impl Failure for SignatureError {
             | Self::Shape { .. }
             | Self::Disagree { .. } => Code::Input,
             Self::UnknownOutput { .. } | Self::RepeatedOutput { .. } => Code::Output,
+            Self::Classes { source, .. } => source.code(),
         }
+    }
+}
+
+impl Requested {
+    /// All values of an output.
+    pub fn all_of(name: &str) -> Self {
+        Self { name: name.to_owned(), classes: None }
     }
 }
 
@@ -185,7 +207,7 @@ impl Signature {
     ///
     /// # Errors
     ///
-    /// [`SignatureError`], all but its two about outputs.
+    /// [`SignatureError`], all but those about outputs.
     pub fn arrange(&self, given: &[NamedTensor]) -> Result<Tensors, SignatureError> {
         if given.len() != self.inputs.len() {
             return Err(self.wrong_inputs(given));
@@ -206,24 +228,53 @@ impl Signature {
     ///
     /// # Errors
     ///
-    /// [`SignatureError::UnknownOutput`], [`SignatureError::RepeatedOutput`].
+    /// [`SignatureError::UnknownOutput`], [`SignatureError::RepeatedOutput`]; before the model runs,
+    /// [`SignatureError::Classes`] for an output whose type has none.
     pub fn select(&self, requested: &[Requested]) -> Result<Selection, SignatureError> {
         if requested.is_empty() {
             return Ok((0..self.outputs.len()).collect());
         }
         let mut selection = Selection::new();
-        for Requested { name } in requested {
-            let position = self.outputs.iter().position(|spec| *spec.name == **name);
-            let position = position.ok_or_else(|| SignatureError::UnknownOutput {
+        for Requested { name, classes } in requested {
+            let mut specs = self.outputs.iter().enumerate();
+            let found = specs.find(|(_, spec)| *spec.name == **name);
+            let (position, spec) = found.ok_or_else(|| SignatureError::UnknownOutput {
                 output: excerpt(name),
                 known: names(self.outputs.iter().map(|spec| &*spec.name)),
             })?;
+            if classes.is_some() && !classify::is_offered(spec.dtype) {
+                let source = ClassifyError::DataType { found: spec.dtype };
+                return Err(SignatureError::Classes { output: name.clone(), source });
+            }
             if selection.contains(&position) {
                 return Err(SignatureError::RepeatedOutput { output: name.clone() });
             }
             selection.push(position);
         }
         Ok(selection)
+    }
+
+    /// Puts classes in the place of the outputs for which they were asked.
+    ///
+    /// `outputs` are those of [`Signature::select`] for the same request.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError::Classes`].
+    pub fn classify(
+        &self,
+        requested: &[Requested],
+        outputs: &mut Tensors,
+    ) -> Result<(), SignatureError> {
+        for (Requested { name, classes }, tensor) in requested.iter().zip(outputs) {
+            let Some(most) = *classes else { continue };
+            let spec = self.outputs.iter().find(|spec| *spec.name == **name);
+            let labels = spec.and_then(|spec| spec.labels.as_deref()).unwrap_or_default();
+            let classes = Classes { most, batched: self.is_batched(), labels };
+            *tensor = classify::classify(tensor, classes)
+                .map_err(|source| SignatureError::Classes { output: name.clone(), source })?;
+        }
+        Ok(())
     }
 
     /// Whether every input and output has a first dimension of any size: rows of a batch.
@@ -283,13 +334,14 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dim, NamedTensor, Requested, Signature, TensorSpec};
+    use super::{Dim, NamedTensor, Requested, Signature, TensorSpec, Tensors};
     use crate::domain::tensor::buffer::Tensor;
     use crate::domain::tensor::dtype::DataType;
     use crate::domain::tensor::shape::Shape;
+    use std::num::NonZeroUsize;
 
     fn spec(name: &str, dims: Vec<Dim>) -> TensorSpec {
-        TensorSpec { name: name.into(), dtype: DataType::Fp32, dims }
+        TensorSpec { name: name.into(), dtype: DataType::Fp32, dims, labels: None }
     }
 
     fn rows(symbol: &str, width: i64) -> Vec<Dim> {
@@ -347,9 +399,31 @@ mod tests {
     }
 
     #[test]
+    fn classes_stand_for_the_output_that_asked_for_them_with_its_labels() {
+        let mut signature = signature();
+        signature.outputs[1].labels = Some(["no".into(), "yes".into()].into());
+        signature.outputs[0].dtype = DataType::Bool;
+        let asking = |name: &str| Requested { name: name.into(), classes: Some(NonZeroUsize::MIN) };
+        let requested = [Requested::all_of("sum"), asking("product")];
+        assert_eq!(signature.select(&requested).unwrap()[..], [0, 1]);
+        let shape = || Shape::new(&[1, 2]).unwrap();
+        let flags = Tensor::new(DataType::Bool, shape(), vec![1, 0].into()).unwrap();
+        let values: Vec<u8> =
+            [0.25_f32, 0.75].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let values = Tensor::new(DataType::Fp32, shape(), values.into()).unwrap();
+        let mut outputs = Tensors::from_iter([flags.clone(), values]);
+        signature.classify(&requested, &mut outputs).unwrap();
+        assert_eq!(outputs[0], flags);
+        assert_eq!(outputs[1].elements().collect::<Vec<_>>(), [b"0.750000:1:yes"]);
+        // Refused before the model runs.
+        let text = signature.select(&[asking("sum")]).unwrap_err().to_string();
+        assert!(text.starts_with("output 'sum': classification of BOOL is not offered"), "{text}");
+    }
+
+    #[test]
     fn outputs_are_selected_in_the_order_asked_and_only_once() {
         let ask = |names: &[&str]| -> Vec<Requested> {
-            names.iter().map(|&name| Requested { name: name.into() }).collect()
+            names.iter().map(|&name| Requested::all_of(name)).collect()
         };
         let signature = signature();
         assert_eq!(signature.select(&[]).unwrap().as_slice(), [0, 1]);

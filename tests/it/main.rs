@@ -10,6 +10,8 @@
 mod architecture;
 mod broken_models;
 mod checks;
+mod compression;
+mod deadlines;
 mod devices;
 mod dialects;
 mod docs_are_current;
@@ -18,6 +20,7 @@ mod failures;
 mod harness;
 mod heavy_models;
 mod hot_swap;
+mod http2;
 mod lifecycle;
 mod metrics;
 mod oip_clients;

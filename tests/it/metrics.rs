@@ -1,6 +1,7 @@
 //! The metrics page adds up: every inference is counted once, where it belongs.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tidegate::api::oip::pb::inference as pb;
 use tonic::Code;
 
 use crate::harness::iris;
@@ -40,6 +41,60 @@ fn every_inference_is_counted_once_by_outcome_and_phase() {
     assert!(value(&page, "process_resident_memory_bytes") > 0);
     assert!(page.contains("onnxruntime=\"1.32.0\"} 1"), "{page}");
     assert!(page.ends_with("# EOF\n"), "{page}");
+}
+
+#[test]
+fn statistics_add_up_in_both_protocols() {
+    let server = Repository::of(&["iris"]).serve();
+    let rpc = Rpc::connect(server.addresses().grpc);
+    let started = server.http("GET", "/v2/models/iris/stats", "").json();
+    assert_eq!(started["model_stats"][0]["last_inference"], 0);
+    for rows in [1_i64, 1, 3, 17] {
+        let body = iris::body_of(
+            "input",
+            &json!([[1.5; 4]].repeat(usize::try_from(rows).unwrap())),
+            &[rows, 4],
+        );
+        assert_eq!(server.http("POST", "/v2/models/iris/infer", &body).status, 200);
+    }
+    let misshapen = iris::body_of("input", &json!([1.0]), &[1, 1]);
+    assert_eq!(server.http("POST", "/v2/models/iris/infer", &misshapen).status, 400);
+    let over_http = server.http("GET", "/v2/models/iris/stats", "").json();
+    let stats = &over_http["model_stats"][0];
+    let count = |path: &str| stats.pointer(path).and_then(Value::as_u64);
+    assert_eq!((count("/inference_count"), count("/execution_count")), (Some(22), Some(4)));
+    for (statistic, expected) in [
+        ("success", 4),
+        ("fail", 1),
+        ("queue", 4),
+        ("compute_input", 4),
+        ("compute_infer", 4),
+        ("compute_output", 4),
+        ("cache_hit", 0),
+        ("cache_miss", 0),
+    ] {
+        let path = format!("/inference_stats/{statistic}/count");
+        assert_eq!(count(&path), Some(expected), "{statistic}");
+    }
+    // Milliseconds of this century: neither seconds nor nanoseconds.
+    let last = count("/last_inference").unwrap();
+    assert!((1_700_000_000_000..5_000_000_000_000).contains(&last), "{last}");
+    let batches = stats["batch_stats"].as_array().unwrap();
+    let sizes: Vec<_> = batches
+        .iter()
+        .map(|batch| (batch["batch_size"].as_u64(), batch["compute_infer"]["count"].as_u64()))
+        .collect();
+    assert_eq!(sizes, [(Some(1), Some(2)), (Some(3), Some(1))]);
+
+    let name = "iris".to_owned();
+    let asked = pb::ModelStatisticsRequest { name, version: String::new() };
+    let over_grpc = rpc.wait(rpc.client().model_statistics(asked)).unwrap().model_stats.remove(0);
+    assert_eq!((over_grpc.last_inference, over_grpc.inference_count), (last, 22));
+    let durations = over_grpc.inference_stats.unwrap();
+    let ns = durations.compute_infer.map(|duration| duration.ns);
+    assert_eq!(ns, count("/inference_stats/compute_infer/ns"));
+    let sizes: Vec<_> = over_grpc.batch_stats.iter().map(|batch| batch.batch_size).collect();
+    assert_eq!(sizes, [1, 3]);
 }
 
 #[test]

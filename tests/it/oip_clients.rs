@@ -13,6 +13,11 @@ fn clients_get_onnxruntimes_own_answers_in_every_form_of_both_protocols() {
 }
 
 #[test]
+fn tritonclient_compresses_classifies_and_gets_its_parameters_back() {
+    compare_with_onnxruntime("extensions.py", &Server::start());
+}
+
+#[test]
 fn three_hundred_callers_at_once_each_get_the_answer_to_their_own_rows() {
     compare_with_onnxruntime("concurrency.py", &Server::start());
 }

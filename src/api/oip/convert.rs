@@ -1,10 +1,10 @@
 //! Protobuf messages into domain values and back.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::api::oip::parameters::{self, FromProtobuf, ParameterError};
 use crate::api::oip::pb::inference as pb;
 use crate::api::oip::service::{Call, IndexEntry, ModelMetadata, ServerMetadata, TensorMetadata};
 use crate::domain::failure::{Code, Failure, excerpt};
@@ -80,20 +80,15 @@ pub enum MessageError {
         /// The declared type.
         dtype: DataType,
     },
-    /// A parameter that cannot act here.
-    #[error("parameter '{name}' is not supported: {reason}")]
-    Parameter {
-        /// Which one.
-        name: String,
-        /// Why.
-        reason: &'static str,
-    },
+    /// Parameters that cannot act here.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
 }
 
 impl Failure for MessageError {
     fn code(&self) -> Code {
         match self {
-            Self::Parameter { .. } => Code::Parameter,
+            Self::Parameter(error) => error.code(),
             Self::DataType { .. }
             | Self::Shape { .. }
             | Self::Tensor { .. }
@@ -105,13 +100,22 @@ impl Failure for MessageError {
     }
 }
 
+/// What of a request stands in its answer again.
+#[derive(Debug)]
+pub struct Echo {
+    /// The caller's own id.
+    pub id: String,
+    /// The caller's own parameters.
+    pub parameters: BTreeMap<String, pb::InferParameter>,
+}
+
 /// Reads a request; raw tensors are slices of the message.
 ///
 /// # Errors
 ///
 /// [`MessageError`].
-pub fn call(message: pb::ModelInferRequest) -> Result<Call, MessageError> {
-    let timeout = parameters(&message.parameters)?;
+pub fn call(message: pb::ModelInferRequest) -> Result<(Call, Echo), MessageError> {
+    let FromProtobuf { timeout, echo } = FromProtobuf::read(message.parameters)?;
     let raw_count = message.raw_input_contents.len();
     if raw_count > 0 && raw_count != message.inputs.len() {
         let expected = message.inputs.len();
@@ -123,13 +127,9 @@ pub fn call(message: pb::ModelInferRequest) -> Result<Call, MessageError> {
         inputs.push(read_input(input, raw.next())?);
     }
     let requested = message.outputs.into_iter().map(read_output).collect::<Result<_, _>>()?;
-    Ok(Call {
-        model: message.model_name,
-        version: message.model_version,
-        inputs,
-        requested,
-        timeout,
-    })
+    let (model, version) = (message.model_name, message.model_version);
+    let call = Call { model, version, inputs, requested, timeout };
+    Ok((call, Echo { id: message.id, parameters: echo }))
 }
 
 fn read_input(
@@ -167,11 +167,9 @@ fn read_output(
     if let Some(parameter) = shared_memory(&output.parameters) {
         return Err(parameter);
     }
-    if output.parameters.contains_key("classification") {
-        let (name, reason) = ("classification".to_owned(), "it comes in a later release");
-        return Err(MessageError::Parameter { name, reason });
-    }
-    Ok(Requested { name: output.name })
+    let classes = output.parameters.get("classification");
+    let classes = classes.map(parameters::classes_of).transpose()?;
+    Ok(Requested { name: output.name, classes })
 }
 
 fn typed(
@@ -247,14 +245,18 @@ fn strings(elements: &[Bytes]) -> Bytes {
 }
 
 /// Writes an answer; tensors are raw, as Triton's are whatever form the request had.
-pub fn response(answer: &Answer, id: String) -> pb::ModelInferResponse {
+pub fn response(answer: &Answer, echo: Echo) -> pb::ModelInferResponse {
     let labels = &answer.origin.labels;
-    let parameters = [
+    let ours = [
         ("tidegate_inference_id", answer.id.to_string()),
         ("tidegate_version", labels.version.clone()),
         ("tidegate_variant", answer.variant.to_owned()),
         ("tidegate_digest", labels.digest.clone()),
     ];
+    let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), text(value)));
+    let mut parameters: BTreeMap<_, _> = ours.collect();
+    // None of them has a name of ours.
+    parameters.extend(echo.parameters);
     let outputs =
         answer.named_outputs().map(|(name, tensor)| pb::model_infer_response::InferOutputTensor {
             name: name.to_owned(),
@@ -266,11 +268,8 @@ pub fn response(answer: &Answer, id: String) -> pb::ModelInferResponse {
     pb::ModelInferResponse {
         model_name: answer.origin.model.to_string(),
         model_version: labels.version.clone(),
-        id,
-        parameters: parameters
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), text(value)))
-            .collect(),
+        id: echo.id,
+        parameters,
         outputs: outputs.collect(),
         raw_output_contents: answer.outputs.iter().map(|tensor| tensor.data().clone()).collect(),
     }
@@ -320,44 +319,9 @@ pub fn index(index: Vec<IndexEntry>) -> pb::RepositoryIndexResponse {
     pb::RepositoryIndexResponse { models: index.into_iter().map(entry).collect() }
 }
 
-fn parameters(
-    parameters: &BTreeMap<String, pb::InferParameter>,
-) -> Result<Option<Duration>, MessageError> {
-    use pb::infer_parameter::ParameterChoice as Choice;
-    let mut timeout = None;
-    for (name, parameter) in parameters {
-        let unsupported = |reason| MessageError::Parameter { name: name.clone(), reason };
-        match (name.as_str(), &parameter.parameter_choice) {
-            ("timeout", Some(Choice::Int64Param(us))) => {
-                let us = u64::try_from(*us).map_err(|_| unsupported("it is negative"))?;
-                timeout = allowed(us);
-            }
-            ("timeout", Some(Choice::Uint64Param(us))) => {
-                timeout = allowed(*us);
-            }
-            ("timeout", _) => return Err(unsupported("expected microseconds as an integer")),
-            // Clients send `false` and 0 by default; only a real sequence is refused.
-            (
-                "sequence_id" | "sequence_start" | "sequence_end",
-                Some(Choice::BoolParam(false) | Choice::Int64Param(0) | Choice::Uint64Param(0)),
-            ) => {}
-            ("sequence_id" | "sequence_start" | "sequence_end", _) => {
-                return Err(unsupported("sequences are not offered"));
-            }
-            _ => {}
-        }
-    }
-    Ok(timeout)
-}
-
-// 0 asks for no limit of its own, as Triton reads it.
-fn allowed(us: u64) -> Option<Duration> {
-    (us > 0).then(|| Duration::from_micros(us))
-}
-
 fn shared_memory(parameters: &BTreeMap<String, pb::InferParameter>) -> Option<MessageError> {
-    let name = parameters.keys().find(|name| name.starts_with("shared_memory"))?.clone();
-    Some(MessageError::Parameter { name, reason: "client shared memory is not offered" })
+    let name = parameters.keys().find(|name| name.starts_with("shared_memory"))?;
+    Some(ParameterError::shared_memory(name).into())
 }
 
 fn text(value: String) -> pb::InferParameter {

@@ -7,10 +7,11 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body as TonicBody;
+use tonic::codec::CompressionEncoding;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
 use tower::util::BoxCloneSyncService;
 use tower::{Service as _, ServiceExt};
@@ -18,7 +19,7 @@ use tower::{Service as _, ServiceExt};
 use crate::api::body::Accounted;
 use crate::api::oip::health::Health;
 use crate::api::oip::pb::inference::grpc_inference_service_server as server;
-use crate::api::oip::rpc::{Arrived, Rpc, TicketSlot};
+use crate::api::oip::rpc::{self, Arrived, Rpc, TicketSlot};
 use crate::api::oip::service::Service;
 use crate::api::status::Refusal;
 use crate::domain::failure::Code;
@@ -45,6 +46,11 @@ impl Grpc {
     pub fn new(service: Service) -> Result<Self, ReflectionError> {
         let limit = service.limits().message_bytes;
         let inference = server::GrpcInferenceServiceServer::new(Rpc::new(service.clone()))
+            // The limit holds before and after inflating. It happens on the connection's thread and
+            // in one go: a message of 64 MiB keeps others of that thread waiting for a tenth of a
+            // second, which tonic gives no way to divide.
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate)
             .max_decoding_message_size(limit)
             // What a model answers is not bounded by what a caller may send.
             .max_encoding_message_size(usize::MAX);
@@ -87,8 +93,12 @@ impl Grpc {
         let ours =
             path.strip_prefix('/').is_some_and(|rest| rest.starts_with(server::SERVICE_NAME));
         let mut answer = if ours {
+            let mut inference = self.inference.clone();
+            if let Some(encoding) = request.headers().get(ENCODING).and_then(encoding) {
+                inference = inference.send_compressed(encoding);
+            }
             // Always ready, as generated code is.
-            self.inference.clone().call(request).await?
+            inference.call(request).await?
         } else if let Some((_, beside)) =
             self.beside.iter().find(|(prefix, _)| path.starts_with(prefix))
         {
@@ -111,24 +121,12 @@ impl Grpc {
     }
 }
 
-// The message never reached its handler: it could not be decoded, was too large, or for no call.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what else tonic says is of a broken stream")]
 fn refuse_unread(
     service: &Service,
     ticket: Option<Ticket>,
     found: &Status,
 ) -> Response<Accounted<TonicBody>> {
-    let text = found.message();
-    let refusal = match found.code() {
-        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => unread(Code::Size, text),
-        tonic::Code::Internal | tonic::Code::InvalidArgument => unread(Code::Malformed, text),
-        // tonic says nothing of a call that it does not know, and something of a compression.
-        tonic::Code::Unimplemented if text.is_empty() => {
-            Refusal::new(Code::NotOffered, format!("{} has no such call", server::SERVICE_NAME))
-        }
-        tonic::Code::Unimplemented => unread(Code::Encoding, text),
-        _ => unread(Code::Left, text),
-    };
+    let refusal = rpc::unread(found);
     let id = ticket.as_ref().map_or_else(|| service.new_id(), Ticket::id);
     let answer = refusal.status(id).into_http();
     if let Some(mut ticket) = ticket {
@@ -137,8 +135,14 @@ fn refuse_unread(
     answer.map(|body| Accounted::new(body, None))
 }
 
-fn unread(code: Code, text: &str) -> Refusal {
-    Refusal::new(code, format!("request message: {text}"))
+// Answers are compressed for those who compress: most clients say that they take every encoding,
+// and would pay for it without having asked.
+fn encoding(value: &HeaderValue) -> Option<CompressionEncoding> {
+    match value.as_bytes() {
+        b"gzip" => Some(CompressionEncoding::Gzip),
+        b"deflate" => Some(CompressionEncoding::Deflate),
+        _ => None,
+    }
 }
 
 impl fmt::Debug for Grpc {
@@ -151,4 +155,5 @@ impl fmt::Debug for Grpc {
 const DESCRIPTOR: &[u8] = include_bytes!("pb/descriptor.bin");
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const CODE: HeaderName = HeaderName::from_static("x-tidegate-code");

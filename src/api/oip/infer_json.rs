@@ -1,11 +1,13 @@
 //! Inference requests and answers as JSON, straight into tensors and back.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::api::oip::binary::{BinaryError, Parts};
+use crate::api::oip::parameters::{self, FromJson, ParameterError};
 use crate::domain::failure::{Code, Failure, excerpt};
 use crate::domain::inference::Answer;
 use crate::domain::json::{JsonError, Next, Scanner};
@@ -23,8 +25,10 @@ pub struct InferBody {
     pub inputs: Vec<NamedTensor>,
     /// Outputs asked for; none means all.
     pub requested: Vec<Requested>,
-    /// Microseconds the caller allows.
-    pub timeout_us: Option<u64>,
+    /// What the caller allows.
+    pub timeout: Option<Duration>,
+    /// The caller's own parameters, as members of an object that goes on.
+    pub echo: Vec<u8>,
     /// How outputs are to be written.
     pub form: OutputForm,
 }
@@ -50,14 +54,9 @@ pub enum BodyError {
     /// A tensor or member that is not what it should be.
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// A parameter that cannot act here.
-    #[error("parameter '{name}' is not supported: {reason}")]
-    Parameter {
-        /// Which one.
-        name: String,
-        /// Why.
-        reason: &'static str,
-    },
+    /// Parameters that cannot act here.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
 }
 
 impl Failure for BodyError {
@@ -71,7 +70,7 @@ impl Failure for BodyError {
                 | ObjectError::Data { source: DataError::Json(_), .. },
             ) => Code::Malformed,
             Self::Object(ObjectError::Data { .. } | ObjectError::Shape { .. }) => Code::Input,
-            Self::Parameter { .. } => Code::Parameter,
+            Self::Parameter(error) => error.code(),
         }
     }
 }
@@ -106,7 +105,12 @@ pub fn read(mut parts: Parts) -> Result<InferBody, BodyError> {
                 Ok::<(), BodyError>(())
             })?,
             "outputs" => scanner.array(|scanner| read_output(scanner, &mut body))?,
-            "parameters" => read_parameters(scanner, &mut body)?,
+            "parameters" => {
+                let parameters = FromJson::read(scanner)?;
+                body.timeout = parameters.timeout;
+                body.form.all_binary = parameters.all_binary;
+                body.echo = parameters.echo;
+            }
             _ => drop(scanner.skip()?),
         }
         Ok(())
@@ -139,7 +143,9 @@ fn read_binary_size(scanner: &mut Scanner<'_>) -> Result<Option<u64>, BodyError>
     scanner.object(|key, scanner| -> Result<(), BodyError> {
         match key {
             "binary_data_size" => size = Some(read_u64(scanner, key)?),
-            _ if key.starts_with("shared_memory") => return Err(shared_memory(key)),
+            _ if key.starts_with("shared_memory") => {
+                return Err(ParameterError::shared_memory(key).into());
+            }
             _ => drop(scanner.skip()?),
         }
         Ok(())
@@ -148,7 +154,7 @@ fn read_binary_size(scanner: &mut Scanner<'_>) -> Result<Option<u64>, BodyError>
 }
 
 fn read_output(scanner: &mut Scanner<'_>, body: &mut InferBody) -> Result<(), BodyError> {
-    let (mut name, mut binary) = (None, None);
+    let (mut name, mut binary, mut classes) = (None, None, None);
     scanner.object(|key, scanner| -> Result<(), BodyError> {
         match key {
             "name" => name = Some(scanner.string()?.into_owned()),
@@ -156,10 +162,13 @@ fn read_output(scanner: &mut Scanner<'_>, body: &mut InferBody) -> Result<(), Bo
                 match key {
                     "binary_data" => binary = Some(scanner.bool()?),
                     "classification" => {
-                        let (name, reason) = (key.to_owned(), "it comes in a later release");
-                        return Err(BodyError::Parameter { name, reason });
+                        let text = std::str::from_utf8(scanner.skip()?).ok();
+                        let found = text.and_then(|text| text.parse().ok());
+                        classes = Some(parameters::classes(found)?);
                     }
-                    _ if key.starts_with("shared_memory") => return Err(shared_memory(key)),
+                    _ if key.starts_with("shared_memory") => {
+                        return Err(ParameterError::shared_memory(key).into());
+                    }
                     _ => drop(scanner.skip()?),
                 }
                 Ok(())
@@ -170,36 +179,8 @@ fn read_output(scanner: &mut Scanner<'_>, body: &mut InferBody) -> Result<(), Bo
     })?;
     let name = name.ok_or_else(|| member("name of an output", "missing", "a string"))?;
     body.form.each.extend(binary.map(|binary| (name.clone(), binary)));
-    body.requested.push(Requested { name });
+    body.requested.push(Requested { name, classes });
     Ok(())
-}
-
-fn read_parameters(scanner: &mut Scanner<'_>, body: &mut InferBody) -> Result<(), BodyError> {
-    scanner.object(|key, scanner| -> Result<(), BodyError> {
-        match key {
-            "binary_data_output" => body.form.all_binary = scanner.bool()?,
-            // 0 asks for no limit of its own, as Triton reads it.
-            "timeout" => body.timeout_us = Some(read_timeout(scanner)?).filter(|&us| us > 0),
-            "sequence_id" | "sequence_start" | "sequence_end" => {
-                // Clients send `false` and 0 by default; only a real sequence is refused.
-                let text = scanner.skip()?;
-                if !matches!(text, b"false" | b"0" | b"\"\"" | b"null") {
-                    let (name, reason) = (key.to_owned(), "sequences are not offered");
-                    return Err(BodyError::Parameter { name, reason });
-                }
-            }
-            _ => drop(scanner.skip()?),
-        }
-        Ok(())
-    })
-}
-
-fn read_timeout(scanner: &mut Scanner<'_>) -> Result<u64, BodyError> {
-    let text = std::str::from_utf8(scanner.skip()?).ok();
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| BodyError::Parameter {
-        name: "timeout".to_owned(),
-        reason: "expected microseconds as a whole number",
-    })
 }
 
 fn read_u64(scanner: &mut Scanner<'_>, key: &str) -> Result<u64, BodyError> {
@@ -229,19 +210,15 @@ pub struct AnswerBody {
     pub json_length: Option<usize>,
 }
 
-/// Writes an answer.
+/// Writes the answer to that request.
 ///
 /// # Errors
 ///
 /// [`DataError`], for an output that has no form in JSON; nothing was written then.
-pub fn write(
-    answer: &Answer,
-    id: Option<&str>,
-    form: &OutputForm,
-) -> Result<AnswerBody, DataError> {
+pub fn write(answer: &Answer, body: &InferBody) -> Result<AnswerBody, DataError> {
     let mut out = Vec::with_capacity(512);
     let mut binary = SmallVec::<[Bytes; 4]>::new();
-    write_head(answer, id, &mut out);
+    write_head(answer, body, &mut out);
     for (index, (name, tensor)) in answer.named_outputs().enumerate() {
         if index > 0 {
             out.push(b',');
@@ -252,7 +229,7 @@ pub fn write(
         out.extend_from_slice(tensor.dtype().name().as_bytes());
         out.extend_from_slice(b"\",\"shape\":");
         write_shape(tensor.shape(), &mut out);
-        if form.is_binary(name) {
+        if body.form.is_binary(name) {
             out.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
             number(tensor.data().len(), &mut out);
             out.extend_from_slice(b"}}");
@@ -269,12 +246,12 @@ pub fn write(
     Ok(AnswerBody { chunks: binary, json_length })
 }
 
-fn write_head(answer: &Answer, id: Option<&str>, out: &mut Vec<u8>) {
+fn write_head(answer: &Answer, body: &InferBody, out: &mut Vec<u8>) {
     let labels = &answer.origin.labels;
     let members = [
         ("{\"model_name\":", Some(Cow::Borrowed(answer.origin.model.as_str()))),
         (",\"model_version\":", Some(Cow::Borrowed(labels.version.as_str()))),
-        (",\"id\":", id.map(Cow::Borrowed)),
+        (",\"id\":", body.id.as_deref().map(Cow::Borrowed)),
         (",\"parameters\":{\"tidegate_inference_id\":", Some(Cow::Owned(answer.id.to_string()))),
         (",\"tidegate_version\":", Some(Cow::Borrowed(labels.version.as_str()))),
         (",\"tidegate_variant\":", Some(Cow::Borrowed(answer.variant))),
@@ -286,6 +263,7 @@ fn write_head(answer: &Answer, id: Option<&str>, out: &mut Vec<u8>) {
             json::string(&value, out);
         }
     }
+    out.extend_from_slice(&body.echo);
     out.extend_from_slice(b"},\"outputs\":[");
 }
 
@@ -313,10 +291,6 @@ impl OutputForm {
 
 fn member(member: &str, found: &str, expected: &'static str) -> BodyError {
     ObjectError::member(member, found, expected).into()
-}
-
-fn shared_memory(name: &str) -> BodyError {
-    BodyError::Parameter { name: excerpt(name), reason: "client shared memory is not offered" }
 }
 
 const COUNT: &str = "a whole number";

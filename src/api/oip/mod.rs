@@ -7,6 +7,7 @@ pub mod grpc;
 pub mod health;
 pub mod infer_json;
 pub mod model_config;
+pub mod parameters;
 pub mod pb;
 pub mod raw;
 pub mod rest;

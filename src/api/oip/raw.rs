@@ -101,7 +101,7 @@ mod tests {
     use crate::domain::tensor::dtype::DataType;
 
     fn one(dtype: DataType, dims: Vec<Dim>) -> Signature {
-        let spec = |name: &str, dims| TensorSpec { name: name.into(), dtype, dims };
+        let spec = |name: &str, dims| TensorSpec { name: name.into(), dtype, dims, labels: None };
         let batch = vec![Dim::Any(Some("batch".into()))];
         Signature { inputs: vec![spec("x", dims)], outputs: vec![spec("y", batch)] }
     }

@@ -10,7 +10,9 @@ use hyper::body::{Body as _, Incoming};
 use tower::ServiceExt;
 
 use crate::api::body::Body;
-use crate::api::layers::uncompressed;
+use crate::api::coding::accept::Coding;
+use crate::api::coding::deflate::deflate;
+use crate::api::coding::inflate::inflate;
 use crate::api::oip::binary::{JSON_LENGTH, Parts};
 use crate::api::oip::cold;
 use crate::api::oip::infer_json::{self, InferBody};
@@ -60,8 +62,9 @@ impl Rest {
         target: (String, String),
     ) -> Response<Body> {
         let mut ticket = self.service.open(arrived);
+        let accepted = Coding::of_answer(request.headers());
         match self.try_infer(request, arrived, target, &mut ticket).await {
-            Ok((answer, body)) => match respond(&answer, &body) {
+            Ok((answer, body)) => match respond(&answer, &body, accepted).await {
                 Ok(response) => response.map(|body| body.with_ticket(ticket)),
                 Err(refusal) => refuse(&refusal, ticket),
             },
@@ -77,8 +80,12 @@ impl Rest {
         ticket: &mut Ticket,
     ) -> Result<(Answer, InferBody), Refusal> {
         let (head, body) = request.into_parts();
-        uncompressed(&head.headers)?;
-        let bytes = self.read(body).await?;
+        let coding = Coding::of_request(&head.headers)?;
+        let mut bytes = self.read(body).await?;
+        if let Some(coding) = coding {
+            // Boxed, so that all other requests need not carry its state.
+            bytes = Box::pin(inflate(coding, bytes, self.service.limits().message_bytes)).await?;
+        }
         let parts = Parts::cut(&head.headers, bytes)?;
         let mut body = if parts.is_raw() {
             let loaded = self.service.loaded(&model, &version)?;
@@ -94,7 +101,7 @@ impl Rest {
             version,
             inputs: std::mem::take(&mut body.inputs),
             requested: std::mem::take(&mut body.requested),
-            timeout: body.timeout_us.map(Duration::from_micros),
+            timeout: body.timeout,
         };
         let answer = self.service.infer(call, arrived, ticket).await?;
         Ok((answer, body))
@@ -134,10 +141,18 @@ fn infer_target(path: &str) -> Option<(&str, &str)> {
     (!model.contains('/') && !version.contains('/')).then_some((model, version))
 }
 
-fn respond(answer: &Answer, body: &InferBody) -> Result<Response<Body>, Refusal> {
-    let written = infer_json::write(answer, body.id.as_deref(), &body.form)
+async fn respond(
+    answer: &Answer,
+    body: &InferBody,
+    accepted: Option<Coding>,
+) -> Result<Response<Body>, Refusal> {
+    let written = infer_json::write(answer, body)
         .map_err(|error| Refusal::new(Code::Output, error.to_string()))?;
-    let mut response = Response::new(Body::chunks(written.chunks));
+    let coded = match accepted {
+        Some(coding) => Box::pin(deflate(coding, &written.chunks)).await.zip(accepted),
+        None => None,
+    };
+    let mut response = Response::new(Body::default());
     let headers = response.headers_mut();
     let kind = match written.json_length {
         Some(length) => {
@@ -158,6 +173,13 @@ fn respond(answer: &Answer, body: &InferBody) -> Result<Response<Body>, Refusal>
             headers.insert(name, value);
         }
     }
+    *response.body_mut() = match coded {
+        Some((coded, coding)) => {
+            headers.insert(header::CONTENT_ENCODING, coding.value());
+            Body::of(coded)
+        }
+        None => Body::chunks(written.chunks),
+    };
     Ok(response)
 }
 

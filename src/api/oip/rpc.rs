@@ -10,7 +10,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::oip::convert;
 use crate::api::oip::pb::inference as pb;
-use crate::api::oip::pb::inference::grpc_inference_service_server::GrpcInferenceService;
+use crate::api::oip::pb::inference::grpc_inference_service_server::{
+    GrpcInferenceService, SERVICE_NAME,
+};
 use crate::api::oip::service::Service;
 use crate::api::session;
 use crate::api::status::Refusal;
@@ -66,28 +68,29 @@ impl Rpc {
 
     async fn infer(
         &self,
-        mut message: pb::ModelInferRequest,
+        message: pb::ModelInferRequest,
         (arrived, allowed): (Instant, Option<Duration>),
         ticket: &mut Ticket,
     ) -> Result<pb::ModelInferResponse, Refusal> {
-        let id = std::mem::take(&mut message.id);
         let call = convert::call(message).map_err(Refusal::from);
-        let mut call = call.inspect_err(|refusal| ticket.fail(refusal.code))?;
+        let (mut call, echo) = call.inspect_err(|refusal| ticket.fail(refusal.code))?;
         call.timeout = [call.timeout, allowed].into_iter().flatten().min();
         let answer = self.service.infer(call, arrived, ticket).await?;
-        Ok(convert::response(&answer, id))
+        Ok(convert::response(&answer, echo))
     }
 
     // Answers one message of a stream; its account is closed when the stream takes the answer.
     async fn next_of_stream(
         &self,
         message: pb::ModelInferRequest,
-        in_band: bool,
+        (until, in_band): (Option<Instant>, bool),
     ) -> Result<pb::ModelStreamInferResponse, Status> {
         let arrived = self.service.now();
+        // The stream's deadline is that of each message in it.
+        let allowed = until.map(|until| until.saturating_duration_since(arrived));
         let mut ticket = self.service.open(arrived);
         let id = message.id.clone();
-        match self.infer(message, (arrived, None), &mut ticket).await {
+        match self.infer(message, (arrived, allowed), &mut ticket).await {
             Ok(mut answer) => {
                 ticket.sent();
                 // Each request has one answer, which is therefore its last.
@@ -119,6 +122,25 @@ impl TicketSlot {
     pub fn take(&self) -> Option<Ticket> {
         self.0.lock().take()
     }
+}
+
+/// Why a message never reached its handler, in our words: it could not be decoded, was too large, or
+/// for no call.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what else tonic says is of a broken stream")]
+pub fn unread(found: &Status) -> Refusal {
+    let text = found.message();
+    let code = match found.code() {
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Code::Size,
+        tonic::Code::Internal | tonic::Code::InvalidArgument => Code::Malformed,
+        // tonic says nothing of a call that it does not know, and something of a compression.
+        tonic::Code::Unimplemented if text.is_empty() => {
+            let text = format!("{SERVICE_NAME} has no such call");
+            return Refusal::new(Code::NotOffered, text);
+        }
+        tonic::Code::Unimplemented => Code::Encoding,
+        _ => Code::Left,
+    };
+    Refusal::new(code, format!("request message: {text}"))
 }
 
 type Messages<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
@@ -236,10 +258,15 @@ impl GrpcInferenceService for Rpc {
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
         let metadata = request.metadata();
         let in_band = metadata.get(STATUS_ON_ERROR).is_none_or(|value| value != "true");
+        let allowed = session::grpc_timeout(metadata.as_ref());
+        let until = allowed.and_then(|allowed| self.arrived(&request).checked_add(allowed));
         let rpc = self.clone();
         let answers = request.into_inner().then(move |message| {
             let rpc = rpc.clone();
-            async move { rpc.next_of_stream(message?, in_band).await }
+            async move {
+                let message = message.map_err(|status| rpc.refuse(&unread(&status)))?;
+                rpc.next_of_stream(message, (until, in_band)).await
+            }
         });
         Ok(Response::new(Box::pin(answers)))
     }

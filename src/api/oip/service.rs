@@ -171,6 +171,7 @@ impl Service {
             version: env!("CARGO_PKG_VERSION"),
             extensions: &[
                 "binary_tensor_data",
+                "classification",
                 "model_configuration",
                 "model_repository",
                 "statistics",
@@ -231,9 +232,8 @@ impl Service {
     ///
     /// A [`Refusal`], not found or unavailable.
     pub fn statistics(&self, model: &str, version: &str) -> Result<Statistics, Refusal> {
-        let of = |version: &Arc<Version>| {
-            VersionStatistics::of(version.origin(), &version.metrics().totals())
-        };
+        let of =
+            |version: &Arc<Version>| VersionStatistics::of(version.origin(), version.metrics());
         let snapshot = self.gateway.published().snapshot();
         let model_stats = if !model.is_empty() && !version.is_empty() {
             vec![of(&self.version(model, version)?.1)]

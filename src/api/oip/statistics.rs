@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::api::oip::pb::inference as pb;
 use crate::domain::inference::Origin;
-use crate::platform::telemetry::versions::Totals;
+use crate::platform::telemetry::batches::BatchTotals;
+use crate::platform::telemetry::versions::VersionMetrics;
 
 /// Statistics of some versions.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +32,8 @@ pub struct VersionStatistics {
     pub execution_count: u64,
     /// How long the parts of inferences took.
     pub inference_stats: InferenceStatistics,
+    /// The same by the size of the batch, for usual sizes.
+    pub batch_stats: Vec<BatchStatistics>,
 }
 
 /// How long the parts of inferences took.
@@ -54,6 +57,19 @@ pub struct InferenceStatistics {
     pub cache_miss: Statistic,
 }
 
+/// How long runs of one batch size took.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct BatchStatistics {
+    /// Rows of each run.
+    pub batch_size: u64,
+    /// Requests becoming tensors.
+    pub compute_input: Statistic,
+    /// The model running.
+    pub compute_infer: Statistic,
+    /// Tensors becoming answers.
+    pub compute_output: Statistic,
+}
+
 /// A count, and what it took together.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Statistic {
@@ -65,7 +81,8 @@ pub struct Statistic {
 
 impl VersionStatistics {
     /// Puts a version's sums into the protocol's words.
-    pub fn of(origin: &Origin, totals: &Totals) -> Self {
+    pub fn of(origin: &Origin, metrics: &VersionMetrics) -> Self {
+        let totals = metrics.totals();
         let answered = |ns| Statistic { count: totals.success_count, ns };
         Self {
             name: origin.model.to_string(),
@@ -83,13 +100,13 @@ impl VersionStatistics {
                 cache_hit: Statistic::default(),
                 cache_miss: Statistic::default(),
             },
+            batch_stats: metrics.batches().by_size().map(BatchStatistics::of).collect(),
         }
     }
 
     fn message(self) -> pb::ModelStatistics {
         let stats = self.inference_stats;
-        let message =
-            |stat: Statistic| Some(pb::StatisticDuration { count: stat.count, ns: stat.ns });
+        let message = |statistic: Statistic| Some(statistic.message());
         pb::ModelStatistics {
             name: self.name,
             version: self.version,
@@ -106,8 +123,36 @@ impl VersionStatistics {
                 cache_hit: message(stats.cache_hit),
                 cache_miss: message(stats.cache_miss),
             }),
+            batch_stats: self.batch_stats.into_iter().map(BatchStatistics::message).collect(),
             ..pb::ModelStatistics::default()
         }
+    }
+}
+
+impl BatchStatistics {
+    fn of((batch_size, totals): (u64, BatchTotals)) -> Self {
+        let of = |ns| Statistic { count: totals.runs, ns };
+        Self {
+            batch_size,
+            compute_input: of(totals.decode_ns),
+            compute_infer: of(totals.run_ns),
+            compute_output: of(totals.encode_ns),
+        }
+    }
+
+    fn message(self) -> pb::InferBatchStatistics {
+        pb::InferBatchStatistics {
+            batch_size: self.batch_size,
+            compute_input: Some(self.compute_input.message()),
+            compute_infer: Some(self.compute_infer.message()),
+            compute_output: Some(self.compute_output.message()),
+        }
+    }
+}
+
+impl Statistic {
+    fn message(self) -> pb::StatisticDuration {
+        pb::StatisticDuration { count: self.count, ns: self.ns }
     }
 }
 

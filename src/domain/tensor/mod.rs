@@ -1,6 +1,7 @@
 //! Typed arrays over shared bytes.
 
 pub mod buffer;
+pub mod classify;
 pub mod compare;
 pub mod dtype;
 pub mod json;

@@ -74,5 +74,5 @@ fn shard_of_this_thread() -> usize {
     })
 }
 
-/// Shards of every counter: a version's counters stay under 24 KiB.
+/// Shards of every counter: a version's counters stay under 28 KiB.
 const SHARDS: usize = 8;

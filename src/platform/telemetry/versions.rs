@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::domain::failure::Kind;
 use crate::domain::phase::{Phase, Timeline};
+use crate::platform::telemetry::batches::{BatchTotals, Batches};
 use crate::platform::telemetry::histogram::Histogram;
 use crate::platform::telemetry::sharded::Sharded;
 
@@ -20,6 +21,7 @@ pub struct VersionMetrics {
     phases: [Histogram; Phase::ALL.len()],
     outcomes: Outcomes,
     totals: Sharded<TOTALS>,
+    batches: Batches,
     serving: AtomicBool,
     /// By execution provider; written at loads, read at scrapes.
     nodes: Mutex<Vec<(String, u64)>>,
@@ -79,6 +81,7 @@ impl VersionMetrics {
             phases: Default::default(),
             outcomes: Outcomes::default(),
             totals: Sharded::default(),
+            batches: Batches::default(),
             serving: AtomicBool::new(false),
             nodes: Mutex::default(),
         }
@@ -99,36 +102,38 @@ impl VersionMetrics {
             self.totals.add(FAIL, total);
             return;
         }
-        for (counter, value) in [
-            (SUCCESS, total),
-            (DECODE, nanos(Phase::Decode)),
-            (QUEUE, nanos(Phase::Queue)),
-            (RUN, nanos(Phase::Run)),
-            (ENCODE, nanos(Phase::Encode)),
-            (ROWS, ended.rows),
-            // One run an inference, until several share one.
-            (RUNS, 1),
-        ] {
+        for (counter, value) in [(SUCCESS, total), (QUEUE, nanos(Phase::Queue)), (ROWS, ended.rows)]
+        {
             self.totals.add(counter, value);
         }
+        let (decode_ns, encode_ns) = (nanos(Phase::Decode), nanos(Phase::Encode));
+        let run_ns = nanos(Phase::Run);
+        // One run an inference, until several share one.
+        self.batches.add(ended.rows, BatchTotals { runs: 1, decode_ns, run_ns, encode_ns });
     }
 
     /// Sums since the version was loaded.
     pub fn totals(&self) -> Totals {
         let sum = |counter| self.totals.sum(counter);
+        let runs = self.batches.all();
         Totals {
             success_count: self.outcomes.succeeded(),
             success_ns: sum(SUCCESS),
             fail_count: self.outcomes.failed(),
             fail_ns: sum(FAIL),
-            decode_ns: sum(DECODE),
+            decode_ns: runs.decode_ns,
             queue_ns: sum(QUEUE),
-            run_ns: sum(RUN),
-            encode_ns: sum(ENCODE),
+            run_ns: runs.run_ns,
+            encode_ns: runs.encode_ns,
             rows: sum(ROWS),
-            runs: sum(RUNS),
+            runs: runs.runs,
             last_ms: self.totals.max(LAST),
         }
+    }
+
+    /// Its runs by the size of their batch.
+    pub fn batches(&self) -> &Batches {
+        &self.batches
     }
 
     /// Says whether the version takes requests that name no version.
@@ -201,11 +206,7 @@ impl Outcomes {
 // Places of the totals.
 const SUCCESS: usize = 0;
 const FAIL: usize = 1;
-const DECODE: usize = 2;
-const QUEUE: usize = 3;
-const RUN: usize = 4;
-const ENCODE: usize = 5;
-const ROWS: usize = 6;
-const RUNS: usize = 7;
-const LAST: usize = 8;
-const TOTALS: usize = 9;
+const QUEUE: usize = 2;
+const ROWS: usize = 3;
+const LAST: usize = 4;
+const TOTALS: usize = 5;

@@ -319,7 +319,7 @@ fn check(engine: &dyn Engine, cases: &[Case]) -> Result<(), PrepareError> {
         let wrong = |found| PrepareError::Wrong { case: case.name.clone(), found };
         let signature = engine.signature();
         let wanted: Vec<Requested> =
-            case.outputs.iter().map(|output| Requested { name: output.name.clone() }).collect();
+            case.outputs.iter().map(|output| Requested::all_of(&output.name)).collect();
         let inputs = signature.arrange(&case.inputs).map_err(|error| wrong(error.to_string()))?;
         let outputs = signature.select(&wanted).map_err(|error| wrong(error.to_string()))?;
         let found =

@@ -122,7 +122,7 @@ async fn outputs_and_parameters_that_cannot_be_had_are_named() {
         pb::ModelInferRequest { outputs: outputs.iter().map(output).collect(), ..iris(|_| {}) }
     };
     let mut classes = asking(&["label"]);
-    classes.outputs[0].parameters.insert("classification".to_owned(), int(1));
+    classes.outputs[0].parameters.insert("classification".to_owned(), int(0));
     let region = iris(|input| {
         input.parameters.insert("shared_memory_region".to_owned(), int(1));
     });
@@ -138,9 +138,9 @@ async fn outputs_and_parameters_that_cannot_be_had_are_named() {
             asking(&["label", "label"]),
             expected("invalid.output", &["'label'", "twice"]),
         ),
-        ("classification", classes, wrong(&["'classification'", "later release"])),
+        ("classification", classes, wrong(&["'classification'", "a whole number of 1 or more"])),
         ("shared memory", region, wrong(&["'shared_memory_region'", "not offered"])),
-        ("negative timeout", with("timeout", int(-1)), wrong(&["'timeout'", "negative"])),
+        ("negative timeout", with("timeout", int(-1)), wrong(&["'timeout'", "whole number"])),
         ("sequence", with("sequence_id", int(42)), wrong(&["'sequence_id'", "not offered"])),
     ])
     .await;

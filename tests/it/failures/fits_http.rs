@@ -130,8 +130,23 @@ fn outputs_and_parameters_that_cannot_be_had_are_named() {
         ),
         (
             INFER,
-            r#"{"outputs":[{"name":"label","parameters":{"classification":1}}]}"#,
-            expected("invalid.parameter", &["'classification'", "later release"]),
+            r#"{"outputs":[{"name":"label","parameters":{"classification":0}}]}"#,
+            expected("invalid.parameter", &["'classification'", "a whole number of 1 or more"]),
+        ),
+        (
+            INFER,
+            r#"{"outputs":[{"name":"label","parameters":{"classification":"2"}}]}"#,
+            expected("invalid.parameter", &["'classification'", "a whole number of 1 or more"]),
+        ),
+        (
+            INFER,
+            r#"{"parameters":{"triton_x":1}}"#,
+            expected("invalid.parameter", &["'triton_x'", "begin with triton_"]),
+        ),
+        (
+            INFER,
+            r#"{"parameters":{"priority":-1}}"#,
+            expected("invalid.parameter", &["'priority'", "a whole number"]),
         ),
         (
             INFER,

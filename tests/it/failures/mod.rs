@@ -1,6 +1,6 @@
 //! Whatever a caller gets wrong is refused as the table says, counted, and harms nobody else.
 
-mod after;
+pub mod after;
 mod fits_grpc;
 mod fits_http;
 mod limits;

@@ -6,7 +6,7 @@ use tidegate::api::oip::pb::inference as pb;
 use tidegate::api::oip::pb::inference::model_repository_parameter::ParameterChoice;
 
 use crate::failures::after::{expected, outcomes, still_answers};
-use crate::harness::grpc::{call, call_compressed, client};
+use crate::harness::grpc::{call, client};
 use crate::harness::server::Server;
 
 #[tokio::test]
@@ -46,16 +46,6 @@ async fn calls_that_are_not_offered_say_so() {
     expected("unsupported.call", &["GRPCInferenceService", "no such call"])
         .check_status("Predict", &status);
     still_answers(&server, &before, &[]);
-}
-
-#[tokio::test]
-async fn a_compressed_message_is_not_read() {
-    let server = Server::start();
-    let before = outcomes(&server);
-    let status = call_compressed(server.addresses().grpc, "ModelInfer", "gzip").await;
-    let gzip = expected("unsupported_media.encoding", &["`gzip`", "isn't supported"]);
-    gzip.check_status("gzip", &status.expect("a refusal"));
-    still_answers(&server, &before, &[gzip]);
 }
 
 #[tokio::test]

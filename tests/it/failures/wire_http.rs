@@ -61,12 +61,6 @@ fn binary_data_that_does_not_add_up_is_refused() {
 }
 
 #[test]
-fn a_compressed_body_is_not_read() {
-    let gzip = expected("unsupported_media.encoding", &["'gzip'", "expected none"]);
-    refuses(&[("content-encoding: gzip\r\n".to_owned(), IRIS.into(), gzip)]);
-}
-
-#[test]
 fn a_refusal_stays_short_whatever_the_caller_named() {
     let name = "n".repeat(100_000);
     let cases = [

@@ -1,6 +1,6 @@
 //! An HTTP client that keeps its connection, and can hang up in the middle.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::harness::server::Reply;
@@ -44,6 +44,20 @@ impl Client {
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &str) {
         self.stream.get_mut().write_all(bytes.as_bytes()).expect("a writable connection");
+    }
+
+    /// Whether the server has ended the connection; what it said before is passed over.
+    pub fn is_over(&self) -> bool {
+        let mut stream = self.stream.get_ref();
+        stream.set_nonblocking(true).expect("an open connection");
+        let mut said = [0; 1024];
+        loop {
+            match stream.read(&mut said) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != ErrorKind::WouldBlock,
+            }
+        }
     }
 
     /// Reads one answer.

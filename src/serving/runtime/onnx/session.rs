@@ -251,7 +251,7 @@ fn spec(place: &'static str, outlet: &Outlet) -> Result<TensorSpec, SessionError
         size if size >= 0 => Dim::Fixed(size),
         _ => Dim::Any((!symbol.is_empty()).then(|| symbol.into())),
     });
-    Ok(TensorSpec { name: name.into(), dtype, dims: dims.collect() })
+    Ok(TensorSpec { name: name.into(), dtype, dims: dims.collect(), labels: None })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the list of ONNX's types is open")]
