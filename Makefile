@@ -13,6 +13,8 @@ ifndef V
 endif
 
 MODELS ?= models
+# How long `make fuzz` takes, for each body.
+SECONDS ?= 60
 # More arguments for the program behind a target: make run ARGS='--http 127.0.0.1:9000'
 ARGS ?=
 
@@ -85,6 +87,16 @@ test-gpu: setup ## Run the tests of devices on an NVIDIA GPU; fails where there 
 .PHONY: test-openvino
 test-openvino: setup ## Run the same tests on OpenVINO, which needs no GPU
 	python3 scripts/test_devices.py openvino
+
+# cargo-fuzz follows the branches of the code; without it, the fuzzer of tests/it goes by what each
+# input shows.
+.PHONY: fuzz
+fuzz: ## Fuzz one body, or all: make fuzz NAME=json SECONDS=600
+	if [[ -n '$(NAME)' ]] && cargo +nightly fuzz --version >/dev/null 2>&1; then \
+	  exec cargo +nightly fuzz run '$(NAME)' -- -max_total_time='$(SECONDS)' $(ARGS); \
+	fi; \
+	TIDEGATE_FUZZ_NAME='$(NAME)' TIDEGATE_FUZZ_SECONDS='$(SECONDS)' \
+	  $(CARGO_TEST) --test it fuzzing::mutate -- --ignored --nocapture $(ARGS)
 
 .PHONY: fresh
 fresh: ## Prove the cold road: .ci/run in a new clone with empty caches (KEEP=1 keeps it)

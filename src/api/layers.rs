@@ -106,8 +106,8 @@ async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Res
         // What the router said beside the status, such as `Allow`, stays.
         head.headers.extend(response.headers().clone());
         response = Response::from_parts(head, body);
-    } else if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        response = too_large(limits.message_bytes).response(id).map(Body::new);
+    } else if response.status().is_client_error() {
+        response = rejection(response, &limits).await.response(id).map(Body::new);
     }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -117,6 +117,16 @@ async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Res
     }
     trace(&method, &path, response.status(), started);
     response
+}
+
+// What the router refuses before a handler is called, in its own words: a path or body it cannot read.
+async fn rejection(response: Response, limits: &Limits) -> Refusal {
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_large(limits.message_bytes);
+    }
+    let words = axum::body::to_bytes(response.into_body(), MOST_WORDS).await.unwrap_or_default();
+    let words = String::from_utf8_lossy(&words);
+    Refusal::new(Code::Malformed, format!("request cannot be read: {words}"))
 }
 
 fn trace(method: &Method, path: &str, status: StatusCode, started: Instant) {
@@ -143,6 +153,9 @@ impl IntoResponse for Refusal {
         response
     }
 }
+
+/// Bytes of the router's words that are repeated.
+const MOST_WORDS: usize = 4096;
 
 /// Header that carries the id of a cold call.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

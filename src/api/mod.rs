@@ -10,3 +10,4 @@ pub mod patience;
 pub mod probes;
 pub mod session;
 pub mod status;
+pub mod unheard;

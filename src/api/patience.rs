@@ -7,6 +7,9 @@
 //!
 //! Over HTTP/2 bytes do not tell: a peer that only answers pings is idle. There the calls are
 //! counted.
+//!
+//! Bytes that are written although no handler answered, while nothing else is left to write, are
+//! hyper's own answer to a head it could not read: `unheard` says it better.
 
 use std::io;
 use std::pin::Pin;
@@ -21,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::api::session::Limits;
+use crate::api::unheard;
 
 /// A connection that is given up when its peer keeps us waiting too long.
 #[derive(Debug)]
@@ -32,6 +36,10 @@ pub struct Patient {
     read: Alarm,
     write: Alarm,
     limits: Limits,
+    /// Whether all that was to be written is written.
+    flushed: bool,
+    /// What is written in place of an answer that no handler gave.
+    instead: Bytes,
 }
 
 /// Where a connection is between requests, as the service tells it.
@@ -63,7 +71,8 @@ impl Patient {
     /// Watches a connection; `stage` is what its service tells.
     pub fn new(stream: TcpStream, stage: Stage, limits: Limits) -> Self {
         let alarm = || Alarm { since: Instant::now(), sleep: None };
-        Self { stream, held: Bytes::new(), stage, read: alarm(), write: alarm(), limits }
+        let (read, write, held, instead) = (alarm(), alarm(), Bytes::new(), Bytes::new());
+        Self { stream, held, stage, read, write, limits, flushed: true, instead }
     }
 
     /// Whether the peer begins with the preface of HTTP/2 (RFC 9113, 3.4). Reads as much as it
@@ -187,7 +196,12 @@ impl AsyncRead for Patient {
             }
             HEAD => {
                 let limit = Duration::from_secs(this.limits.header_timeout_s);
-                this.read.poll(limit, context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+                ready!(this.read.poll(limit, context));
+                if this.flushed {
+                    // There is room for it, or a caller who does not read.
+                    this.stream.try_write(&unheard::slow_head(&this.limits)).ok();
+                }
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
             _ => Poll::Pending,
         }
@@ -204,6 +218,7 @@ impl Patient {
             let limit = Duration::from_secs(self.limits.write_timeout_s);
             return self.write.poll(limit, context).map(|()| Err(io::ErrorKind::TimedOut.into()));
         }
+        self.flushed = false;
         self.write.progress();
         // An answer that is still being written is no idle time.
         self.read.progress();
@@ -211,6 +226,28 @@ impl Patient {
             self.stage.set(IDLE);
         }
         written
+    }
+
+    // Says it better, if these bytes are an answer that no handler gave.
+    fn write_instead(
+        &mut self,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) -> Option<Poll<io::Result<usize>>> {
+        if self.instead.is_empty() {
+            if !self.flushed || !matches!(self.stage.get(), IDLE | HEAD) {
+                return None;
+            }
+            self.instead = unheard::in_place_of(bytes, &self.limits)?;
+        }
+        while !self.instead.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(context, &self.instead);
+            match self.written(written, context) {
+                Poll::Ready(Ok(count)) if count > 0 => self.instead.advance(count),
+                end @ (Poll::Ready(_) | Poll::Pending) => return Some(end),
+            }
+        }
+        Some(Poll::Ready(Ok(bytes.len())))
     }
 }
 
@@ -220,6 +257,9 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(said) = self.write_instead(bytes, context) {
+            return said;
+        }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.written(written, context)
     }
@@ -229,6 +269,11 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = slices
+            && let Some(said) = self.write_instead(only, context)
+        {
+            return said;
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.written(written, context)
     }
@@ -237,7 +282,9 @@ impl AsyncWrite for Patient {
         self.stream.is_write_vectored()
     }
 
+    // hyper flushes when it has handed over all that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushed = true;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -15,7 +15,7 @@ use crate::domain::inference::InferenceId;
 pub struct Limits {
     /// Bytes of one body or message.
     pub message_bytes: usize,
-    /// Bytes of the headers of one request.
+    /// Bytes of the headers of one request; over HTTP/1.1 up to twice as many may pass.
     pub header_bytes: usize,
     /// Seconds from the first byte of a request until all its headers must have come.
     pub header_timeout_s: u64,

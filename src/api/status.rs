@@ -50,6 +50,10 @@ impl Refusal {
         if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
             headers.insert(INFERENCE_ID, value);
         }
+        // The body was not read to its end: what follows on the connection is no request.
+        if matches!(self.code.kind(), Kind::TooLarge | Kind::HeaderTimeout | Kind::Cancelled) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 

@@ -317,7 +317,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "streams",
         ],
     ),
-    ("serving", &["light_run_us", "queue_capacity"]),
+    ("serving", &["light_run_us", "queue_capacity", "trial_load", "trial_timeout_s"]),
     ("runtime", &["library", "cores", "providers", "engine_cache"]),
     ("cuda", &["device", "memory_limit_bytes", "arena", "conv_search", "tf32"]),
     ("tensorrt", &["device", "workspace_bytes", "fp16"]),
@@ -344,7 +344,7 @@ mod tests {
                     "arena" => "same_as_requested",
                     "conv_search" => "heuristic",
                     "tf32" => "false",
-                    "fp16" | "strict_readiness" => "true",
+                    "fp16" | "strict_readiness" | "trial_load" => "true",
                     "path" | "model_name" | "library" | "filter" | "engine_cache" => "x",
                     _ => "7",
                 };

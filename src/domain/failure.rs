@@ -167,6 +167,8 @@ codes! {
     Path = NotFound."path", "Compare the path with docs/api.md.";
     /// The path exists, but not with this method.
     Method = MethodNotAllowed."method", "Use the method that the `Allow` header names.";
+    /// The head of the request came too slowly.
+    SlowHead = HeaderTimeout."head", "Send the whole head at once; the limit is in the configuration.";
     /// The body came too slowly.
     SlowBody = HeaderTimeout."body", "Send the body at once; the limit is in the configuration.";
     /// Another change of this model is under way.
@@ -181,6 +183,8 @@ codes! {
     Golden = Vetoed."golden", "Repair the model or its golden.json; the text names the case and the first difference. What served before still serves.";
     /// The body or message is over the limit.
     Size = TooLarge."message", "Send less at once, or raise `limits.message_bytes`.";
+    /// The head of the request is over the limit.
+    Head = HeaderTooLarge."head", "Send fewer or shorter headers, or raise `limits.header_bytes`.";
     /// A content encoding or type that is not read here.
     Encoding = UnsupportedMedia."encoding", "Send the body as it is, or compressed with gzip or deflate.";
     /// The version's queue is full.

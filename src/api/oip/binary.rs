@@ -5,7 +5,7 @@
 //! a slice of the body.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::failure::{Code, Failure, excerpt};
 
@@ -66,15 +66,18 @@ impl Parts {
     ///
     /// [`BinaryError::Length`].
     pub fn cut(headers: &HeaderMap, mut body: Bytes) -> Result<Self, BinaryError> {
-        let Some(value) = headers.get(JSON_LENGTH) else {
+        let mut values = headers.get_all(JSON_LENGTH).iter();
+        let Some(value) = values.next() else {
             return Ok(Self { json: body, rest: Bytes::new(), raw: false });
         };
-        let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-        if let Some(length) = length.filter(|&length: &usize| length <= body.len()) {
+        // Of two lengths, a proxy before us may have taken the other one.
+        let once = values.next().is_none();
+        if let Some(length) = length(value).filter(|&length| once && length <= body.len()) {
             let json = body.split_to(length);
             Ok(Self { json, rest: body, raw: length == 0 })
         } else {
             let found = excerpt(&String::from_utf8_lossy(value.as_bytes()));
+            let found = if once { found } else { "there twice".to_owned() };
             Err(BinaryError::Length { found, body: body.len() })
         }
     }
@@ -115,4 +118,10 @@ impl Parts {
             left => Err(BinaryError::TooLong { left }),
         }
     }
+}
+
+fn length(value: &HeaderValue) -> Option<usize> {
+    let text = value.to_str().ok()?.trim();
+    // `parse` alone would take a sign.
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }

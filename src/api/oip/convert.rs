@@ -64,6 +64,18 @@ pub enum MessageError {
         /// Which input.
         input: String,
     },
+    /// Values in a field of another type.
+    #[error("input '{input}' is {dtype}, expected its values in {expected}, found some in {found}")]
+    Field {
+        /// Which input.
+        input: String,
+        /// The declared type.
+        dtype: DataType,
+        /// The field of that type.
+        expected: &'static str,
+        /// The field that has values.
+        found: &'static str,
+    },
     /// Raw contents that are not one for each input.
     #[error("raw_input_contents has {found} entries, expected {expected}, one for each input")]
     RawCount {
@@ -94,6 +106,7 @@ impl Failure for MessageError {
             | Self::Tensor { .. }
             | Self::Value { .. }
             | Self::BothForms { .. }
+            | Self::Field { .. }
             | Self::RawCount { .. }
             | Self::RawOnly { .. } => Code::Input,
         }
@@ -177,6 +190,10 @@ fn typed(
     dtype: DataType,
     contents: pb::InferTensorContents,
 ) -> Result<Bytes, MessageError> {
+    let expected = field_of(dtype);
+    if let Some(found) = filled(&contents).into_iter().flatten().find(|&found| found != expected) {
+        return Err(MessageError::Field { input: input.to_owned(), dtype, expected, found });
+    }
     let narrow = Narrow { input, dtype };
     let signed = |values: Vec<i32>| values.into_iter().map(i64::from);
     let unsigned = |values: Vec<u32>| values.into_iter().map(i64::from);
@@ -197,6 +214,36 @@ fn typed(
             Err(MessageError::RawOnly { input: input.to_owned(), dtype })
         }
     }
+}
+
+// The field that carries values of a type.
+fn field_of(dtype: DataType) -> &'static str {
+    match dtype {
+        DataType::Bool => "bool_contents",
+        DataType::Int8 | DataType::Int16 | DataType::Int32 => "int_contents",
+        DataType::Int64 => "int64_contents",
+        DataType::Uint8 | DataType::Uint16 | DataType::Uint32 => "uint_contents",
+        DataType::Uint64 => "uint64_contents",
+        DataType::Fp32 => "fp32_contents",
+        DataType::Fp64 => "fp64_contents",
+        DataType::Bytes => "bytes_contents",
+        DataType::Fp16 | DataType::Bf16 => "raw_input_contents",
+    }
+}
+
+// Fields that have values.
+fn filled(contents: &pb::InferTensorContents) -> [Option<&'static str>; 8] {
+    let name = |empty: bool, name| (!empty).then_some(name);
+    [
+        name(contents.bool_contents.is_empty(), "bool_contents"),
+        name(contents.int_contents.is_empty(), "int_contents"),
+        name(contents.int64_contents.is_empty(), "int64_contents"),
+        name(contents.uint_contents.is_empty(), "uint_contents"),
+        name(contents.uint64_contents.is_empty(), "uint64_contents"),
+        name(contents.fp32_contents.is_empty(), "fp32_contents"),
+        name(contents.fp64_contents.is_empty(), "fp64_contents"),
+        name(contents.bytes_contents.is_empty(), "bytes_contents"),
+    ]
 }
 
 /// Fits typed values into a narrower type than the field they came in.

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body as TonicBody;
@@ -21,7 +21,7 @@ use crate::api::oip::health::Health;
 use crate::api::oip::pb::inference::grpc_inference_service_server as server;
 use crate::api::oip::rpc::{self, Arrived, Rpc, TicketSlot};
 use crate::api::oip::service::Service;
-use crate::api::status::Refusal;
+use crate::api::status::{self, Refusal};
 use crate::domain::failure::Code;
 use crate::serving::gateway::infer::Ticket;
 
@@ -92,6 +92,9 @@ impl Grpc {
         let infers = path == INFER;
         let ours =
             path.strip_prefix('/').is_some_and(|rest| rest.starts_with(server::SERVICE_NAME));
+        if !is_grpc(request.headers()) {
+            return Ok(not_grpc(&self.service));
+        }
         let mut answer = if ours {
             let mut inference = self.inference.clone();
             if let Some(encoding) = request.headers().get(ENCODING).and_then(encoding) {
@@ -121,6 +124,21 @@ impl Grpc {
     }
 }
 
+// PROTOCOL-HTTP2: content that is not gRPC's own is 415, so that no proxy takes it for an answer.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn not_grpc(service: &Service) -> Response<Accounted<TonicBody>> {
+    let text = "content type is not application/grpc, which is all that this port reads";
+    let refusal = Refusal::new(Code::Encoding, text);
+    let mut answer = refusal.status(service.new_id()).into_http();
+    *answer.status_mut() = status::http_status(refusal.code.kind());
+    answer.map(|body| Accounted::new(body, None))
+}
+
+// The message never reached its handler: it could not be decoded, was too large, or for no call.
 fn refuse_unread(
     service: &Service,
     ticket: Option<Ticket>,

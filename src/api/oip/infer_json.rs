@@ -75,6 +75,10 @@ impl Failure for BodyError {
     }
 }
 
+/// Members that an object had so far, one bit for each that is known.
+#[derive(Default)]
+struct Once(u8);
+
 /// One input while it is read.
 #[derive(Default)]
 struct Input<'a> {
@@ -92,7 +96,9 @@ pub fn read(mut parts: Parts) -> Result<InferBody, BodyError> {
     let text = parts.json.clone();
     let mut scanner = Scanner::new(&text);
     let mut inputs = Vec::new();
+    let mut once = Once::default();
     scanner.object(|key, scanner| -> Result<(), BodyError> {
+        once.seen(key, &["id", "inputs", "outputs", "parameters"])?;
         // Clients that write every member out mean nothing by a null.
         if scanner.peek()? == Next::Null {
             scanner.skip()?;
@@ -125,7 +131,9 @@ pub fn read(mut parts: Parts) -> Result<InferBody, BodyError> {
 
 fn read_input<'a>(scanner: &mut Scanner<'a>) -> Result<Input<'a>, BodyError> {
     let mut input = Input::default();
+    let mut once = Once::default();
     scanner.object(|key, scanner| -> Result<(), BodyError> {
+        once.seen(key, &["parameters"])?;
         if input.object.member(key, scanner)? {
             return Ok(());
         }
@@ -140,7 +148,9 @@ fn read_input<'a>(scanner: &mut Scanner<'a>) -> Result<Input<'a>, BodyError> {
 
 fn read_binary_size(scanner: &mut Scanner<'_>) -> Result<Option<u64>, BodyError> {
     let mut size = None;
+    let mut once = Once::default();
     scanner.object(|key, scanner| -> Result<(), BodyError> {
+        once.seen(key, &["binary_data_size"])?;
         match key {
             "binary_data_size" => size = Some(read_u64(scanner, key)?),
             _ if key.starts_with("shared_memory") => {
@@ -155,7 +165,9 @@ fn read_binary_size(scanner: &mut Scanner<'_>) -> Result<Option<u64>, BodyError>
 
 fn read_output(scanner: &mut Scanner<'_>, body: &mut InferBody) -> Result<(), BodyError> {
     let (mut name, mut binary, mut classes) = (None, None, None);
+    let mut once = Once::default();
     scanner.object(|key, scanner| -> Result<(), BodyError> {
+        once.seen(key, &["name", "parameters"])?;
         match key {
             "name" => name = Some(scanner.string()?.into_owned()),
             "parameters" => scanner.object(|key, scanner| -> Result<(), BodyError> {
@@ -189,6 +201,18 @@ fn read_u64(scanner: &mut Scanner<'_>, key: &str) -> Result<u64, BodyError> {
     }
     let text = scanner.number()?;
     text.parse().map_err(|_| member(key, text, COUNT))
+}
+
+impl Once {
+    // Of two values nobody knows which one was meant; another reader may take the other one.
+    fn seen(&mut self, key: &str, known: &[&str]) -> Result<(), BodyError> {
+        let Some(place) = known.iter().position(|&name| name == key) else { return Ok(()) };
+        if self.0 & 1 << place != 0 {
+            return Err(member(key, "there twice", "once"));
+        }
+        self.0 |= 1 << place;
+        Ok(())
+    }
 }
 
 impl Input<'_> {

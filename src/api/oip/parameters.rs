@@ -47,6 +47,12 @@ pub enum ParameterError {
         /// Why.
         reason: &'static str,
     },
+    /// One that is there twice: nobody knows which one was meant.
+    #[error("{name} is there twice, expected once")]
+    Twice {
+        /// Which one.
+        name: String,
+    },
     /// Too many.
     #[error("request has more than {MOST} parameters, expected at most {MOST}")]
     Count,
@@ -78,7 +84,7 @@ struct Tally {
 impl Failure for ParameterError {
     fn code(&self) -> Code {
         match self {
-            Self::Json(_) => Code::Malformed,
+            Self::Json(_) | Self::Twice { .. } => Code::Malformed,
             Self::Unsupported { .. } | Self::Count | Self::Bytes => Code::Parameter,
         }
     }
@@ -115,8 +121,14 @@ impl FromJson {
     /// [`ParameterError`].
     pub fn read(scanner: &mut Scanner<'_>) -> Result<Self, ParameterError> {
         let (mut read, mut tally) = (Self::default(), Tally::default());
+        // At most as many as the tally lets pass.
+        let mut seen: Vec<String> = Vec::new();
         scanner.object(|name, scanner| {
             let role = tally.name(name)?;
+            if seen.iter().any(|seen| seen == name) {
+                return Err(ParameterError::Twice { name: excerpt(name) });
+            }
+            seen.push(name.to_owned());
             if scanner.peek()? == Next::Null {
                 scanner.skip()?;
                 return Ok(());

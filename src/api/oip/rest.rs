@@ -1,5 +1,7 @@
 //! Inference over HTTP: bodies and headers, without a layer between.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -123,15 +125,26 @@ impl Rest {
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 Err(too_large(format!("more than {most}")))
             }
-            Ok(Err(error)) => {
-                Err(Refusal::new(Code::Left, format!("body ended before it was whole: {error}")))
-            }
+            Ok(Err(error)) => Err(unread(&*error)),
             Err(_) => {
                 let text = format!("body did not come within {} s", limits.body_timeout_s);
                 Err(Refusal::new(Code::SlowBody, text))
             }
         }
     }
+}
+
+// A body that breaks off is of a caller who left; one that breaks the rules is the caller's to mend.
+fn unread(error: &(dyn Error + 'static)) -> Refusal {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(ErrorKind::InvalidInput | ErrorKind::InvalidData)) {
+            return Refusal::new(Code::Malformed, format!("body is broken: {error}"));
+        }
+        cause = error.source();
+    }
+    Refusal::new(Code::Left, format!("body ended before it was whole: {error}"))
 }
 
 // Model and version of an inference's path; an empty version asks for none in particular.

@@ -32,6 +32,8 @@ pub struct CheckFlags {
 /// A path that holds no model, or any model with a problem, after all were looked at.
 pub fn check(flags: &CheckFlags) -> anyhow::Result<()> {
     let mut config = config::load(flags.config.as_deref())?;
+    // Each model is tried before it is looked at, and need not be again.
+    config.serving.trial_load = false;
     let control = tokio::runtime::Builder::new_current_thread().build().context("a runtime")?;
     let is_file = flags.path.is_file();
     let folder = if is_file { flags.path.parent() } else { Some(flags.path.as_path()) };
@@ -83,7 +85,9 @@ fn version(house: &House, key: &VersionKey) -> Report {
         }
     };
     let mut report = Report { text: format!("{key}\n"), problem: false };
-    describe(&mut report, house, &files.model);
+    if !describe(&mut report, house, &files.model) {
+        return report;
+    }
     match house.loader().prepare(key, |_| ControlFlow::Continue(())) {
         Ok(version) => {
             let digest = version.origin().digest;
@@ -115,9 +119,14 @@ fn file(house: &House, path: &Path) -> Report {
     report
 }
 
-fn describe(report: &mut Report, house: &House, path: &Path) {
+// False for a model that must not be opened here: it took a process with it.
+fn describe(report: &mut Report, house: &House, path: &Path) -> bool {
     let bytes = path.metadata().map_or(0, |metadata| metadata.len());
     line(report, "size", &format!("{bytes} bytes"));
+    if let Err(error) = house.loader().trial().open(path) {
+        problem(report, &error.to_string());
+        return false;
+    }
     match session::inspect(&house.library, path) {
         Ok(Inspection { signature, opset, producer }) => {
             line(report, "opset", &opset.map_or_else(|| "unknown".to_owned(), |at| at.to_string()));
@@ -130,6 +139,7 @@ fn describe(report: &mut Report, house: &House, path: &Path) {
         }
         Err(error) => problem(report, &error.to_string()),
     }
+    true
 }
 
 // Only what a person may want to say: sizes of dimensions that nobody can know but the owner.

@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::app::cli::check::{self, CheckFlags};
 use crate::app::cli::serve::{self, ServeFlags};
+use crate::app::cli::try_load::{self, TryLoadFlags};
+use crate::serving::runtime::onnx::trial;
 
 /// A high-performance ONNX model-serving gateway with built-in lifecycle hooks.
 #[derive(Debug, Parser)]
@@ -22,6 +24,9 @@ enum Command {
     Serve(ServeFlags),
     /// Say what a model is, and whether it would serve.
     Check(CheckFlags),
+    /// Open a model in this process, which may crash.
+    #[command(name = trial::COMMAND, hide = true)]
+    TryLoad(TryLoadFlags),
 }
 
 /// Runs what the arguments ask for; the exit code is 0, 1 for a failure, 2 for wrong arguments.
@@ -37,6 +42,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match line.command {
         Command::Serve(flags) => serve::serve(&flags),
         Command::Check(flags) => check::check(&flags),
+        Command::TryLoad(flags) => try_load::try_load(&flags),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,3 +3,4 @@
 pub mod check;
 pub mod command;
 pub mod serve;
+pub mod try_load;

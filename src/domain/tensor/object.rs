@@ -75,6 +75,17 @@ impl<'a> Object<'a> {
     ///
     /// [`ObjectError`].
     pub fn member(&mut self, key: &str, scanner: &mut Scanner<'a>) -> Result<bool, ObjectError> {
+        // Of two values nobody knows which one was meant.
+        let twice = match key {
+            "name" => self.name.is_some(),
+            "datatype" => self.dtype.is_some(),
+            "shape" => self.shape.is_some(),
+            "data" => self.data.is_some(),
+            _ => return Ok(false),
+        };
+        if twice {
+            return Err(ObjectError::member(key, "there twice", "once"));
+        }
         match key {
             "name" => self.name = Some(scanner.string()?.into_owned()),
             "datatype" => self.dtype = Some(dtype(scanner)?),

@@ -33,6 +33,7 @@ use crate::serving::runtime::engine::{Engine, Job, RunError};
 use crate::serving::runtime::onnx::graph;
 use crate::serving::runtime::onnx::library::Library;
 use crate::serving::runtime::onnx::session::{self, Memory, Opening, SessionError};
+use crate::serving::runtime::onnx::trial::{Trial, TrialError};
 
 /// How versions are run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -42,14 +43,20 @@ pub struct Serving {
     pub light_run_us: u64,
     /// Requests that may wait for an inference thread, for each version.
     pub queue_capacity: usize,
+    /// Whether each model is first opened in a process of its own, which may crash instead.
+    pub trial_load: bool,
+    /// Seconds that such a process may take.
+    pub trial_timeout_s: u64,
 }
 
 impl Default for Serving {
     fn default() -> Self {
         // 500 us: a longer run would delay every other connection of its core by more than a
         // thread hop costs (60-120 us of processor time, decision 0002).
+        // Off: a load takes twice as long, and a model's memory twice meanwhile. 600 s: what a load
+        // may take by default.
         // 256: at 10 ms a run on two threads, the last one waits 1.3 s; more would only time out.
-        Self { light_run_us: 500, queue_capacity: 256 }
+        Self { light_run_us: 500, queue_capacity: 256, trial_load: false, trial_timeout_s: 600 }
     }
 }
 
@@ -84,6 +91,9 @@ pub enum PrepareError {
     /// Its files are not there.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// It could not be opened where it may crash.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
     /// Its files cannot be read.
     #[error("the version's files cannot be read: {0}")]
     Read(#[from] std::io::Error),
@@ -127,6 +137,7 @@ impl PrepareError {
         match self {
             Self::Golden(_) | Self::Wrong { .. } => Step::Reject { gate: "golden".into(), reason },
             Self::Repository(_)
+            | Self::Trial(_)
             | Self::Read(_)
             | Self::Session(_)
             | Self::Manifest(_)
@@ -144,6 +155,7 @@ impl Failure for PrepareError {
             Self::Golden(_) | Self::Wrong { .. } => Code::Golden,
             Self::Touched | Self::Superseded => Code::Busy,
             Self::Repository(_)
+            | Self::Trial(_)
             | Self::Read(_)
             | Self::Session(_)
             | Self::Manifest(_)
@@ -194,6 +206,9 @@ impl Loader {
         let digest = self.digest(files)?;
         reach(Step::Verify)?;
         reach(Step::Load)?;
+        if self.serving.trial_load {
+            self.trial().open(&files.model)?;
+        }
         let manifest = self.manifest(key)?;
         let devices = self.devices.for_model(&manifest.devices())?;
         let cache = self.cache(&devices, &digest);
@@ -215,6 +230,11 @@ impl Loader {
         metrics.set_nodes(placed.map(|placed| (placed.provider.clone(), placed.nodes)).collect());
         let origin = Origin::new(key.model.clone(), key.number, digest);
         Ok(Arc::new(Version::new(origin, queue, metrics, self.bell.clone())))
+    }
+
+    /// How models are opened where they may crash.
+    pub fn trial(&self) -> Trial {
+        Trial::new(&self.library, Duration::from_secs(self.serving.trial_timeout_s))
     }
 
     /// Whether a version's files are what they were when it was loaded.

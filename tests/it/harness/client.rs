@@ -1,7 +1,8 @@
 //! An HTTP client that keeps its connection, and can hang up in the middle.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::harness::server::Reply;
 
@@ -23,6 +24,13 @@ impl Client {
         Self { stream: BufReader::new(stream) }
     }
 
+    /// The same, but no answer is waited for longer than this.
+    pub fn connect_within(to: SocketAddr, wait: Duration) -> Self {
+        let client = Self::connect(to);
+        client.stream.get_ref().set_read_timeout(Some(wait)).expect("an open connection");
+        client
+    }
+
     /// What hangs up, from any thread.
     pub fn handset(&self) -> Handset {
         Handset(self.stream.get_ref().try_clone().expect("an open connection"))
@@ -32,8 +40,7 @@ impl Client {
     pub fn try_ask(&mut self, method: &str, path: &str, body: &str) -> Option<Reply> {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n");
-        self.send(&format!("{head}\r\n{body}"));
-        self.answer()
+        self.try_send(format!("{head}\r\n{body}").as_bytes()).then(|| self.answer())?
     }
 
     /// Asks, and waits for the answer.
@@ -58,6 +65,23 @@ impl Client {
                 Err(error) => return error.kind() != ErrorKind::WouldBlock,
             }
         }
+    }
+
+    /// Sends bytes as they are; false if the server closed before it took them all.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn end(&self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).ok();
+    }
+
+    /// What still comes until the server closes; an error if it does not.
+    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest)?;
+        Ok(rest)
     }
 
     /// Reads one answer.

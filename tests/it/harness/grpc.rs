@@ -3,10 +3,11 @@
 //! Not tonic's channel: that one ends a call by itself when its `grpc-timeout` has passed, and
 //! the server's own answer would never be seen.
 
+use std::error::Error;
 use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -55,8 +56,29 @@ pub async fn call_compressed(to: SocketAddr, method: &str, encoding: &str) -> Op
     Status::from_header_map(response.headers())
 }
 
+/// Sends a body that need not be gRPC's; trailers are put with the headers of the answer.
+pub async fn post(
+    to: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Result<http::Response<()>, Box<dyn Error + Send + Sync>> {
+    let mut request = http::Request::post(format!("http://{to}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = http_client().request(request.body(Body::new(Full::new(body)))?).await?;
+    let (mut head, body) = response.into_parts();
+    if let Some(trailers) = body.collect().await?.trailers() {
+        head.headers.extend(trailers.clone());
+    }
+    Ok(http::Response::from_parts(head, ()))
+}
+
 fn http_client() -> HttpClient<HttpConnector, Body> {
-    HttpClient::builder(TokioExecutor::new()).http2_only(true).build_http()
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    HttpClient::builder(TokioExecutor::new()).http2_only(true).build(connector)
 }
 
 fn origin(to: SocketAddr) -> http::Uri {

@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use crate::serving::runtime::onnx::division;
+
 /// The opened library. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Library {
@@ -121,6 +123,7 @@ fn open_at(path: &Path) -> Result<Library, LibraryError> {
         .build()
         .map_err(|error| unusable(error.to_string()))?;
     environment.set_log_level(LogLevel::Warning);
+    division::survive();
     let opened = Opened { path: path.to_path_buf(), version: version() };
     Ok(Library { environment, opened: Arc::new(opened) })
 }

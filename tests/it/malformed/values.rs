@@ -1,0 +1,201 @@
+//! Tensors over HTTP whose values, type, shape or count do not fit.
+
+use super::ask::Asker;
+use super::row::{Body, Row, Sent, invalid, malformed, misfit};
+
+#[test]
+fn tensors_that_do_not_fit_are_refused() {
+    Asker::new("").ask_all(ROWS);
+}
+
+/// The rows.
+pub const ROWS: &[Row] = &[
+    // Integers that their type cannot hold, and what is no integer.
+    Row::value("INT8", "[300]", misfit("value 300 at byte 65 is no INT8")),
+    Row::value("INT8", "[128]", misfit("is no INT8")),
+    Row::value("INT8", "[-129]", misfit("is no INT8")),
+    Row::value("INT16", "[32768]", misfit("is no INT16")),
+    Row::value("INT16", "[-32769]", misfit("is no INT16")),
+    Row::value("INT32", "[2147483648]", misfit("is no INT32")),
+    Row::value("INT32", "[1.5]", misfit("value 1.5 at byte 66 is no INT32")),
+    Row::value("INT32", "[1.0]", misfit("is no INT32")),
+    Row::value("INT32", "[1e3]", misfit("is no INT32")),
+    Row::value("INT64", "[9223372036854775808]", misfit("is no INT64")),
+    Row::value("INT64", "[-9223372036854775809]", misfit("is no INT64")),
+    Row::value("INT64", "[NaN]", misfit("value NaN")),
+    Row::value("INT64", "[Infinity]", misfit("value Infinity")),
+    Row::value("UINT8", "[-1]", misfit("value -1 at byte 66 is no UINT8")),
+    Row::value("UINT8", "[256]", misfit("is no UINT8")),
+    Row::value("UINT16", "[65536]", misfit("is no UINT16")),
+    Row::value("UINT16", "[-1]", misfit("is no UINT16")),
+    Row::value("UINT32", "[4294967296]", misfit("is no UINT32")),
+    Row::value("UINT32", "[-1]", misfit("is no UINT32")),
+    Row::value("UINT64", "[18446744073709551616]", misfit("is no UINT64")),
+    Row::value("UINT64", "[-1]", misfit("is no UINT64")),
+    Row::value("UINT64", "[0.5]", misfit("is no UINT64")),
+    Row::value("INT32", "[true]", misfit("value true")),
+    Row::value("INT32", "[\"1\"]", misfit("value \"1\"")),
+    Row::value("INT32", "[null]", misfit("value null")),
+    Row::value("INT32", "[{\"a\":1}]", misfit("value {\"a\":1}")),
+    // Floats.
+    Row::value("FP32", "[1e400]", misfit("value 1e400")),
+    Row::value("FP32", "[-1e400]", misfit("value -1e400")),
+    Row::value("FP32", "[3.5e38]", misfit("is no FP32")),
+    Row::value("FP64", "[1e400]", misfit("is no FP64")),
+    Row::value("FP64", "[1.8e308]", misfit("is no FP64")),
+    Row::value("FP32", "[\"1.0\"]", misfit("value \"1.0\"")),
+    Row::value("FP32", "[\"nan\"]", misfit("value \"nan\"")),
+    Row::value("FP32", "[\"inf\"]", misfit("value \"inf\"")),
+    Row::value("FP32", "[null]", misfit("value null")),
+    Row::value("FP32", "[false]", misfit("value false")),
+    Row::value("FP16", "[1]", misfit("FP16 has no form in JSON")),
+    Row::value("BF16", "[1]", misfit("BF16 has no form in JSON")),
+    Row::value("FP32", "[-NaN]", malformed("expected a number")),
+    Row::value("FP32", "[nan]", malformed("expected null")),
+    Row::value("FP32", "[inf]", malformed("expected a value")),
+    Row::value("FP32", "[0x10]", malformed("',' or the end")),
+    Row::value("FP32", "[1_000]", malformed("',' or the end")),
+    Row::value("FP32", "[.5]", malformed("expected a value")),
+    Row::value("FP32", "[5.]", malformed("expected a digit")),
+    Row::value("FP32", "[1e]", malformed("expected a digit")),
+    Row::value("FP32", "[+1]", malformed("expected a value")),
+    Row::value("FP32", "[01]", malformed("',' or the end")),
+    Row::value("FP32", "[--1]", malformed("expected a number")),
+    // Others.
+    Row::value("BOOL", "[2]", misfit("value 2")),
+    Row::value("BOOL", "[-1]", misfit("value -1")),
+    Row::value("BOOL", "[1.0]", misfit("value 1.0")),
+    Row::value("BOOL", "[\"true\"]", misfit("value \"true\"")),
+    Row::value("BOOL", "[t]", malformed("expected true")),
+    Row::value("BYTES", "[7]", misfit("value 7")),
+    Row::value("BYTES", "[null]", misfit("value null")),
+    Row::value("BYTES", "[{}]", misfit("value {}")),
+    Row::value("BYTES", "[\"\\ud800\"]", malformed("expected \\u")),
+    Row::value("BYTES", "[\"\\udc00\"]", malformed("unpaired surrogate")),
+    Row::value("BYTES", "[\"\\ud800\\u0041\"]", malformed("unpaired surrogate")),
+    Row::value("BYTES", "[\"\\u12\"]", malformed("four hex digits")),
+    Row::value("BYTES", "[\"\\x41\"]", malformed("unknown escape")),
+    Row::value("BYTES", "[\"a\u{1}\"]", malformed("control character")),
+    // Types.
+    Row::value("", "[1]", malformed("one of BOOL")),
+    Row::value("fp32", "[1]", malformed("'fp32'")),
+    Row::value("FLOAT", "[1]", malformed("'FLOAT'")),
+    Row::value("STRING", "[1]", malformed("'STRING'")),
+    Row::value("FP8", "[1]", malformed("'FP8'")),
+    Row::value("TYPE_FP32", "[1]", malformed("'TYPE_FP32'")),
+    Row::value("FP64", "[1]", misfit("FP64")),
+    // Data that is none.
+    Row::value("FP32", "1", malformed("expected an array")),
+    Row::value("FP32", "\"AAAA\"", malformed("expected an array")),
+    Row::value("FP32", "{}", malformed("expected an array")),
+    Row::value("FP32", "true", malformed("expected an array")),
+    Row::value("FP32", "null", malformed("expected an array")),
+    Row::value("FP32", "[]", misfit("takes 1 values, but data has 0")),
+    Row::value("FP32", "[1,2]", misfit("takes 1 values, but data has 2")),
+    Row::value("FP32", "[[1],[2]]", misfit("takes 1 values, but data has 2")),
+    Row::value("FP32", "[1,]", malformed("expected a value")),
+    Row::value("FP32", "[,1]", malformed("expected a value")),
+    Row::value("FP32", "[1 2]", malformed("',' or the end")),
+    Row::value("FP32", "[1}", malformed("',' or the end")),
+    // Shapes that no memory could hold, and those that are none.
+    Row::shape("[4611686018427387905,4]", misfit("more elements than a tensor can have")),
+    Row::shape("[4294967296,4294967296]", misfit("more elements")),
+    Row::shape("[4,10000000000]", misfit("takes 40000000000 values, but data has 1")),
+    Row::shape("[9223372036854775807]", misfit("more elements")),
+    Row::shape("[9223372036854775807,9223372036854775807]", misfit("more elements")),
+    Row::shape("[0,9223372036854775807,9]", misfit("more elements")),
+    Row::shape("[1152921504606846975]", misfit("but data has 1")),
+    Row::shape("[-1,4]", misfit("negative dimension")),
+    Row::shape("[-9223372036854775808]", misfit("negative dimension")),
+    Row::shape("[9223372036854775808]", malformed("expected an integer")),
+    Row::shape("[99999999999999999999999]", malformed("expected an integer")),
+    Row::shape("[1.5]", malformed("1.5")),
+    Row::shape("[1.0]", malformed("1.0")),
+    Row::shape("[1e400]", malformed("1e400")),
+    Row::shape("[1e0]", malformed("1e0")),
+    Row::shape("[NaN]", malformed("NaN")),
+    Row::shape("[\"1\"]", malformed("expected a number")),
+    Row::shape("[null]", malformed("expected a number")),
+    Row::shape("[true]", malformed("expected a number")),
+    Row::shape("[[1]]", malformed("expected a number")),
+    Row::shape("[{}]", malformed("expected a number")),
+    Row::shape("1", malformed("expected an array")),
+    Row::shape("\"1\"", malformed("expected an array")),
+    Row::shape("{}", malformed("expected an array")),
+    Row::shape("null", malformed("expected an array")),
+    Row::shape("[1,]", malformed("expected a number")),
+    Row::shape("[]", misfit("the model expects [-1,4]")),
+    Row::shape("[0]", misfit("takes 0 values, but data has 1")),
+    Row::shape("[-0]", misfit("takes 0 values, but data has 1")),
+    Row::shape("[1]", misfit("the model expects [-1,4]")),
+    Row::shape("[1,1]", misfit("the model expects [-1,4]")),
+    Row::shape("[2,4]", misfit("takes 8 values, but data has 1")),
+    Row::shape("[1,4,1]", misfit("takes 4 values, but data has 1")),
+    // Which inputs and outputs.
+    Row::infer("no inputs", r#"{"inputs":[]}"#, misfit("expected 1 inputs but got 0")),
+    Row::infer("nothing", "{}", misfit("expected 1 inputs but got 0")),
+    Row::infer(
+        "another input",
+        r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}"#,
+        misfit("expected ['input'], got ['x']"),
+    ),
+    Row::infer(
+        "an input in capitals",
+        r#"{"inputs":[{"name":"Input","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}"#,
+        misfit("['Input']"),
+    ),
+    Row::infer(
+        "an input twice",
+        r#"{"inputs":[{"name":"input","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]},
+                      {"name":"input","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}"#,
+        misfit("expected 1 inputs but got 2"),
+    ),
+    Row::infer(
+        "an input too many",
+        r#"{"inputs":[{"name":"input","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]},
+                      {"name":"mask","datatype":"BOOL","shape":[1],"data":[true]}]}"#,
+        misfit("expected 1 inputs but got 2"),
+    ),
+    Row::new(
+        "1 of 13 inputs",
+        Sent::Infer("wine/infer", "", Body::Text(
+            r#"{"inputs":[{"name":"alcohol","datatype":"FP64","shape":[1,1],"data":[1]}]}"#,
+        )),
+        misfit("expected 13 inputs but got 1"),
+    ),
+    Row::infer(
+        "an unknown output",
+        r#"{"outputs":[{"name":"mean"}],"inputs":[{"name":"input","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}"#,
+        invalid("invalid.output", "'mean'"),
+    ),
+    Row::infer(
+        "an input as output",
+        r#"{"outputs":[{"name":"input"}],"inputs":[{"name":"input","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}"#,
+        invalid("invalid.output", "'input'"),
+    ),
+    Row::infer(
+        "an output twice",
+        r#"{"outputs":[{"name":"label"},{"name":"label"}],"inputs":[{"name":"input","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}"#,
+        invalid("invalid.output", "twice"),
+    ),
+    Row::infer(
+        "an empty output name",
+        r#"{"outputs":[{"name":""}],"inputs":[{"name":"input","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}"#,
+        invalid("invalid.output", "''"),
+    ),
+    // What the model answers has no form in JSON: text that is not UTF-8.
+    Row::new(
+        "an answer that is not text",
+        Sent::Infer("text/infer", "inference-header-content-length: 92\r\n", Body::Raw(
+            b"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BYTES\",\"shape\":[1],\"parameters\":{\"binary_data_size\":6}}]}\x02\0\0\0\xff\xfe",
+        )),
+        invalid("invalid.output", "is not UTF-8"),
+    ),
+    Row::made("no value at all in 100,000 dimensions", many_dims, misfit("[1,1,")),
+];
+
+fn many_dims() -> Vec<u8> {
+    let dims = "1,".repeat(100_000);
+    format!(r#"{{"inputs":[{{"name":"input","datatype":"FP32","shape":[{dims}1],"data":[1]}}]}}"#)
+        .into_bytes()
+}
