@@ -17,12 +17,12 @@ use tidegate::domain::model::{Digest, ModelName, VersionChoice, VersionNumber};
 use tidegate::domain::signature::Signature;
 use tidegate::platform::clock::System;
 use tidegate::platform::telemetry::page::Metrics;
-use tidegate::serving::batching::queue::{Placement, Queue};
+use tidegate::serving::batching::queue::{Bounds, Placement, Queue};
 use tidegate::serving::batching::scheduler::{InferenceThreads, Ring};
 use tidegate::serving::registry::lease::Lease;
 use tidegate::serving::registry::snapshot::{Entry, Published, Snapshot};
 use tidegate::serving::registry::state::State;
-use tidegate::serving::registry::version::{Bell, Version};
+use tidegate::serving::registry::version::{Bell, Terms, Version};
 use tidegate::serving::runtime::engine::{Engine, Facts, Job, Limits, Run, Switch};
 use tidegate::serving::traffic::choose::choose;
 
@@ -59,12 +59,15 @@ impl Engine for Fake {
 fn version(model: &ModelName, number: u64, ring: &Ring) -> Arc<Version> {
     let number = VersionNumber::new(number).expect("a positive number");
     let signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
+    let file = "model.onnx".into();
+    let terms = Terms { signature: signature.clone(), max_rows: None, file, config: None };
     let engine = Arc::new(Fake(Arc::new(signature), Facts::default()));
-    let queue = Queue::new(engine, Placement::InPlace, 1, ring.clone(), Arc::new(System));
+    let bounds = Bounds { capacity: 1, wait: None };
+    let queue = Queue::new(engine, Placement::InPlace, bounds, ring.clone(), Arc::new(System));
     let metrics = Metrics::new(String::new()).version(model.as_str(), "1");
     let origin = Origin::new(model.clone(), number, Digest::new([7; 32]));
     let (bell, _) = crossbeam_channel::bounded(1);
-    Arc::new(Version::new(origin, queue, metrics, Bell::new(bell)))
+    Arc::new(Version::new(origin, terms, queue, metrics, Bell::new(bell)))
 }
 
 fn name(index: usize) -> ModelName {

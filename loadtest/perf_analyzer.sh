@@ -11,11 +11,14 @@
 #
 #   TIDEGATE_HTTP, TIDEGATE_GRPC   addresses, if not 127.0.0.1:8000 and 127.0.0.1:8001
 #   CLIENTS                        how many ask at once (4, at most 64)
+#   MODEL                          which model (iris); wine needs a server with --compat triton, which
+#                                  shows values of a row as this program sends them
 set -euo pipefail
 
 readonly http=${TIDEGATE_HTTP:-127.0.0.1:8000}
 readonly grpc=${TIDEGATE_GRPC:-127.0.0.1:8001}
 readonly clients=${CLIENTS:-4}
+readonly model=${MODEL:-iris}
 
 # Not local: the trap runs after main has returned.
 folder=$(mktemp -d)
@@ -30,9 +33,9 @@ main() {
     exit 1
   fi
   fetch
-  echo '== iris over gRPC'
+  echo "== $model over gRPC"
   analyze -i grpc -u "$grpc"
-  echo '== iris over HTTP'
+  echo "== $model over HTTP"
   analyze -i http -u "$http"
 }
 
@@ -61,7 +64,7 @@ END
 # analyze OPTION...: one line of its table, after at most ten windows of a second.
 analyze() {
   LD_LIBRARY_PATH=$folder/nvidia/cuda_runtime/lib:$folder/usr/lib/x86_64-linux-gnu \
-    timeout 60 "$folder"/tritonclient-*.data/data/bin/perf_analyzer -m iris "$@" \
+    timeout 60 "$folder"/tritonclient-*.data/data/bin/perf_analyzer -m "$model" "$@" \
     --concurrency-range "$clients" --measurement-interval 1000 --stability-percentage 50
 }
 

@@ -41,8 +41,7 @@ fn raw_body(data: &Bytes) -> String {
     let mut seen = String::new();
     for dtype in [DataType::Fp32, DataType::Bool, DataType::Bytes] {
         let dims = vec![Dim::Any(None), Dim::Any(None), Dim::Fixed(3)];
-        let spec =
-            |name: &str| TensorSpec { name: name.into(), dtype, dims: dims.clone(), labels: None };
+        let spec = |name: &str| TensorSpec::new(name, dtype, dims.clone());
         let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
         match raw::read(&signature, data.clone()) {
             Ok(input) => write!(seen, "{}", input.tensor.shape()),

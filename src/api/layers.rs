@@ -20,16 +20,17 @@ use crate::api::coding::deflate::deflate;
 use crate::api::coding::inflate::inflate;
 use crate::api::session::{self, Limits};
 use crate::api::status::{self, Refusal};
+use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, excerpt};
 use crate::platform::clock::{Clock, System};
 
 /// Puts the layers around all routes of a router, and answers paths and methods it does not have.
-pub fn around(router: Router, limits: Limits) -> Router {
+pub fn around(router: Router, limits: Limits, compat: Compat) -> Router {
     router
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(limits.message_bytes))
-        .layer(middleware::from_fn_with_state(limits, call))
+        .layer(middleware::from_fn_with_state((limits, compat), call))
 }
 
 /// Reads a small JSON body; the default where there is none.
@@ -84,7 +85,11 @@ fn too_large(most: usize) -> Refusal {
     Refusal::new(Code::Size, format!("body has more than {most} bytes, expected at most {most}"))
 }
 
-async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+async fn call(
+    State((limits, compat)): State<(Limits, Compat)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (started, id) = (System.now(), session::new_id(System.wall()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let accepted = Coding::of_answer(request.headers());
@@ -101,13 +106,13 @@ async fn call(State(limits): State<Limits>, request: Request, next: Next) -> Res
         Refusal::new(Code::Deadline, text).into_response()
     });
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        let written = refusal.response(id).map(Body::new);
+        let written = refusal.response(id, compat).map(Body::new);
         let (mut head, body) = written.into_parts();
         // What the router said beside the status, such as `Allow`, stays.
         head.headers.extend(response.headers().clone());
         response = Response::from_parts(head, body);
-    } else if response.status().is_client_error() {
-        response = rejection(response, &limits).await.response(id).map(Body::new);
+    } else if response.status().is_client_error() && !response.body().is_end_stream() {
+        response = rejection(response, &limits).await.response(id, compat).map(Body::new);
     }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -148,7 +153,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Refusal {
 impl IntoResponse for Refusal {
     // Only the status and the refusal itself: the layer knows the id, and writes the body.
     fn into_response(self) -> Response {
-        let mut response = status::http_status(self.code.kind()).into_response();
+        let mut response = status::http_status(self.code.kind(), Compat::None).into_response();
         response.extensions_mut().insert(self);
         response
     }

@@ -6,6 +6,7 @@ use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::api::body::Body;
+use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, Failure, Kind};
 use crate::domain::inference::InferenceId;
 
@@ -16,6 +17,8 @@ pub struct Refusal {
     pub code: Code,
     /// One sentence: what was found and what was expected.
     pub message: String,
+    /// What decides the status: the code's own kind, but for a few calls of another server's.
+    kind: Kind,
 }
 
 /// The body of every HTTP error.
@@ -32,13 +35,32 @@ pub struct ErrorBody<'a> {
 impl Refusal {
     /// A refusal in our own words.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: shortened(message.into()) }
+        Self { code, message: shortened(message.into()), kind: code.kind() }
+    }
+
+    /// The refusal of a load: a model that is not there is the server's fault to Triton.
+    #[must_use]
+    pub fn of_load(self, compat: Compat) -> Self {
+        match (compat, self.kind) {
+            (Compat::Triton, Kind::NotFound) => Self { kind: Kind::Internal, ..self },
+            _ => self,
+        }
+    }
+
+    /// The refusal of a question whether a model is ready: to Triton, one that is not is the
+    /// caller's fault, over HTTP.
+    #[must_use]
+    pub fn of_readiness(self, compat: Compat) -> Self {
+        match (compat, self.kind) {
+            (Compat::Triton, Kind::Unavailable) => Self { kind: Kind::Invalid, ..self },
+            _ => self,
+        }
     }
 
     /// The HTTP response.
-    pub fn response(&self, id: InferenceId) -> Response<Body> {
+    pub fn response(&self, id: InferenceId, compat: Compat) -> Response<Body> {
         let mut response = Response::new(Body::of(self.body(id)));
-        *response.status_mut() = http_status(self.code.kind());
+        *response.status_mut() = http_status(self.kind, compat);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.code.kind() == Kind::Overloaded {
@@ -69,7 +91,7 @@ impl Refusal {
     }
 
     /// The gRPC status, with code and id in its trailers.
-    pub fn status(&self, id: InferenceId) -> Status {
+    pub fn status(&self, id: InferenceId, compat: Compat) -> Status {
         let mut metadata = MetadataMap::new();
         if let Ok(value) = MetadataValue::try_from(id.to_string()) {
             metadata.insert("x-tidegate-inference-id", value);
@@ -77,7 +99,7 @@ impl Refusal {
         if let Ok(value) = MetadataValue::try_from(self.code.to_string()) {
             metadata.insert("x-tidegate-code", value);
         }
-        Status::with_metadata(grpc_code(self.code.kind()), self.message.clone(), metadata)
+        Status::with_metadata(grpc_code(self.kind, compat), self.message.clone(), metadata)
     }
 }
 
@@ -97,8 +119,11 @@ impl<F: Failure> From<F> for Refusal {
     }
 }
 
-/// The HTTP status of a kind of failure.
-pub const fn http_status(kind: Kind) -> StatusCode {
+/// The HTTP status of a kind of failure; Triton's, where its clients are to meet it.
+pub const fn http_status(kind: Kind, compat: Compat) -> StatusCode {
+    if let Some((status, _)) = as_triton(kind, compat) {
+        return status;
+    }
     match kind {
         Kind::Invalid => StatusCode::BAD_REQUEST,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -119,8 +144,11 @@ pub const fn http_status(kind: Kind) -> StatusCode {
     }
 }
 
-/// The gRPC code of a kind of failure.
-pub const fn grpc_code(kind: Kind) -> tonic::Code {
+/// The gRPC code of a kind of failure; Triton's, where its clients are to meet it.
+pub const fn grpc_code(kind: Kind, compat: Compat) -> tonic::Code {
+    if let Some((_, code)) = as_triton(kind, compat) {
+        return code;
+    }
     match kind {
         Kind::Invalid | Kind::UnsupportedMedia => tonic::Code::InvalidArgument,
         Kind::Unauthenticated => tonic::Code::Unauthenticated,
@@ -134,6 +162,25 @@ pub const fn grpc_code(kind: Kind) -> tonic::Code {
         Kind::Internal => tonic::Code::Internal,
         Kind::Unavailable => tonic::Code::Unavailable,
         Kind::HeaderTimeout | Kind::Timeout => tonic::Code::DeadlineExceeded,
+    }
+}
+
+// The second column of the table: kinds for which Triton has other words.
+const fn as_triton(kind: Kind, compat: Compat) -> Option<(StatusCode, tonic::Code)> {
+    match (compat, kind) {
+        (Compat::Triton, Kind::Overloaded | Kind::Timeout) => {
+            Some((StatusCode::SERVICE_UNAVAILABLE, tonic::Code::Unavailable))
+        }
+        (Compat::Triton, Kind::TooLarge) => {
+            Some((StatusCode::BAD_REQUEST, tonic::Code::ResourceExhausted))
+        }
+        (Compat::Triton, Kind::Cancelled) => {
+            Some((StatusCode::BAD_REQUEST, tonic::Code::Cancelled))
+        }
+        (Compat::Triton, Kind::Conflict) => {
+            Some((StatusCode::INTERNAL_SERVER_ERROR, tonic::Code::Internal))
+        }
+        _ => None,
     }
 }
 
@@ -164,14 +211,12 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
 #[cfg(test)]
 mod tests {
     use super::{MOST_BYTES, Refusal, grpc_code, http_status};
+    use crate::domain::compat::Compat;
     use crate::domain::failure::{Code, Kind};
 
     #[test]
     fn the_table_of_failures_is_as_published() {
-        let table: Vec<(&str, u16, i32)> = Kind::ALL
-            .into_iter()
-            .map(|kind| (kind.name(), http_status(kind).as_u16(), grpc_code(kind) as i32))
-            .collect();
+        let table = table(Compat::None);
         // Numbers of gRPC codes: google/rpc/code.proto.
         let published = [
             ("invalid", 400, 3),
@@ -193,6 +238,28 @@ mod tests {
             ("timeout", 504, 4),
         ];
         assert_eq!(table, published);
+    }
+
+    fn table(compat: Compat) -> Vec<(&'static str, u16, i32)> {
+        let row = |kind: Kind| {
+            (kind.name(), http_status(kind, compat).as_u16(), grpc_code(kind, compat) as i32)
+        };
+        Kind::ALL.into_iter().map(row).collect()
+    }
+
+    #[test]
+    fn as_triton_a_few_kinds_have_other_numbers() {
+        let ours = table(Compat::None);
+        let others: Vec<_> =
+            table(Compat::Triton).into_iter().filter(|row| !ours.contains(row)).collect();
+        let published = [
+            ("conflict", 500, 13),
+            ("too_large", 400, 8),
+            ("overloaded", 503, 14),
+            ("cancelled", 400, 1),
+            ("timeout", 503, 14),
+        ];
+        assert_eq!(others, published);
     }
 
     #[test]

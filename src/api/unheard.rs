@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::api::session::{self, Limits};
 use crate::api::status::{self, Refusal};
+use crate::domain::compat::Compat;
 use crate::domain::failure::Code;
 use crate::platform::clock::{Clock, System};
 
@@ -44,7 +45,8 @@ fn written(refusal: &Refusal, date: Option<&str>) -> Bytes {
     let mut out = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\nx-tidegate-inference-id: {id}\r\n\
          x-request-id: {id}\r\nconnection: close\r\ncontent-length: {}\r\n",
-        status::http_status(refusal.code.kind()),
+        // Triton says nothing at all here.
+        status::http_status(refusal.code.kind(), Compat::None),
         body.len()
     );
     if let Some(date) = date {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::api::session::Limits;
+use crate::domain::compat::Compat;
 use crate::serving::registry::prepare::Serving;
 use crate::serving::runtime::device::{Cuda, Devices, OpenVino, Providers, TensorRt};
 
@@ -23,6 +24,8 @@ use crate::serving::runtime::device::{Cuda, Devices, OpenVino, Providers, Tensor
 pub struct Config {
     /// Version of the file's format; 1 is the only one.
     pub schema: Schema,
+    /// Whose codes, shapes and defaults are taken over: `none`, or `triton` for its clients.
+    pub compat: Compat,
     /// Where models are.
     pub repository: RepositorySection,
     /// Addresses, and how the server stops.
@@ -244,6 +247,11 @@ pub fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     toml::from_str::<Config>(&text).with_context(place)?;
     let mut table: Table = toml::from_str(&text).with_context(place)?;
     let defaults = Table::try_from(Config::default()).context("defaults")?;
+    for key in PLAIN_KEYS {
+        if let Some(value) = environment(&format!("TIDEGATE_{}", key.to_uppercase())) {
+            table.insert((*key).to_owned(), value.into());
+        }
+    }
     for (section, keys) in KEYS {
         for key in *keys {
             let variable = format!("TIDEGATE_{}_{}", section.to_uppercase(), key.to_uppercase());
@@ -288,6 +296,9 @@ fn environment(name: &str) -> Option<String> {
 /// File that is read if it is there.
 const DEFAULT: &str = "tidegate.toml";
 
+/// Keys outside of sections that the environment may give.
+const PLAIN_KEYS: &[&str] = &["compat"];
+
 /// Every key that the environment may give, by section; a test compares it with the types.
 const KEYS: &[(&str, &[&str])] = &[
     ("repository", &["path", "model_name", "mode", "load", "settle_ms", "poll_s"]),
@@ -327,7 +338,7 @@ const KEYS: &[(&str, &[&str])] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, KEYS, set, typed};
+    use super::{Config, KEYS, PLAIN_KEYS, set, typed};
     use toml::Table;
 
     #[test]
@@ -353,6 +364,14 @@ mod tests {
                 let read: Result<Config, _> = table.try_into();
                 assert_ne!(read.expect(key), Config::default(), "{section}.{key} does nothing");
             }
+        }
+    }
+
+    #[test]
+    fn every_plain_key_of_the_environment_is_one_of_the_file() {
+        for key in PLAIN_KEYS {
+            let read: Config = toml::from_str(&format!("{key} = 'triton'")).unwrap();
+            assert_ne!(read, Config::default(), "{key} does nothing");
         }
     }
 

@@ -77,6 +77,7 @@ impl House {
             concurrency: cores,
             devices: config.devices(),
             engine_cache: config.runtime.engine_cache.clone(),
+            compat: config.compat,
             ring: threads.ring(),
             metrics: metrics.clone(),
             bell: reaper.bell().clone(),
@@ -152,7 +153,8 @@ impl House {
 
     fn service(&self, config: &Config, loopback: bool) -> Service {
         let access = Access::of_listener(loopback);
-        Service::new(self.gateway.clone(), self.changes.clone(), access, config.limits)
+        let (gateway, changes) = (self.gateway.clone(), self.changes.clone());
+        Service::new(gateway, changes, access, config.limits, config.compat)
     }
 }
 

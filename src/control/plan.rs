@@ -100,7 +100,7 @@ impl Planner<'_> {
     // Unpinned it is, whatever the policy finds: a version that fails is listed with its reason.
     fn unpin(&self, mut document: ModelDocument) -> Result<Plan, ChangeError> {
         let on_disk = self.known()?;
-        document.policy = Policy::default();
+        document.policy = None;
         if document.held {
             return Ok(self.nothing_loaded(document));
         }
@@ -135,7 +135,8 @@ impl Planner<'_> {
             .keys()
             .map(|number| number.get())
             .filter(|at| !document.held_versions.contains(at));
-        let (candidates, wanted) = document.policy.candidates(available.collect());
+        let policy = document.policy.clone().unwrap_or_else(|| self.owners_policy());
+        let (candidates, wanted) = policy.candidates(available.collect());
         let (mut serving, mut loaded, mut failed) = (BTreeSet::new(), Vec::new(), None);
         for number in candidates.into_iter().filter_map(VersionNumber::new) {
             if serving.len() == wanted {
@@ -167,6 +168,12 @@ impl Planner<'_> {
             Some(error) if document == self.hold.document && loaded.is_empty() => Err(error),
             failed => Ok(Plan { loaded, failed, ..self.nothing_loaded(document) }),
         }
+    }
+
+    // A declaration that cannot be read is the reason why its versions are not prepared.
+    fn owners_policy(&self) -> Policy {
+        let declared = self.loader.declared(self.hold.model()).unwrap_or_default();
+        declared.manifest.versions.as_ref().map(Policy::from).unwrap_or_default()
     }
 
     // The same files will not do better: the watch does not try them twice, an operator may.
@@ -297,7 +304,7 @@ impl Planner<'_> {
                 expected: "one that serves",
             });
         }
-        document.policy = Policy::Specific(document.serving.iter().copied().collect());
+        document.policy = Some(Policy::Specific(document.serving.iter().copied().collect()));
         Ok(())
     }
 
@@ -327,5 +334,5 @@ fn promote(document: &mut ModelDocument, number: VersionNumber) {
     serve(document, [number.get()].into());
     document.held = false;
     document.held_versions.remove(&number.get());
-    document.policy = Policy::Specific(vec![number.get()]);
+    document.policy = Some(Policy::Specific(vec![number.get()]));
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::serving::repository::manifest::Versions;
+
 /// The rule by which versions on disk are chosen to serve.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,6 +19,16 @@ pub enum Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self::Latest(1)
+    }
+}
+
+impl From<&Versions> for Policy {
+    fn from(said: &Versions) -> Self {
+        match said {
+            Versions::Latest(count) => Self::Latest(*count),
+            Versions::All(_) => Self::All,
+            Versions::Specific(numbers) => Self::Specific(numbers.clone()),
+        }
     }
 }
 

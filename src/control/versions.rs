@@ -21,8 +21,8 @@ use crate::serving::repository::sighting::Fingerprint;
 /// What the store keeps of a model: all that a restart needs to serve what was served.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ModelDocument {
-    /// Which versions should serve.
-    pub policy: Policy,
+    /// Which versions should serve, if an operator said so; else it is for the model's owner to say.
+    pub policy: Option<Policy>,
     /// Unloaded as a whole, until somebody loads it.
     pub held: bool,
     /// Versions unloaded one by one, until somebody loads them.

@@ -1,6 +1,7 @@
 //! The things we talk about: plain values, no I/O, no clock.
 
 pub mod caller;
+pub mod compat;
 pub mod failure;
 pub mod inference;
 pub mod json;

@@ -32,6 +32,20 @@ pub struct TensorSpec {
     pub dims: Vec<Dim>,
     /// Of an output: names of the positions in a row, for its classification.
     pub labels: Option<Arc<[Arc<str>]>>,
+    /// Names of the values of a row, where somebody gave them.
+    pub features: Option<Arc<[Arc<str>]>>,
+    /// What callers see, where that is not what the model has.
+    pub outside: Option<Outside>,
+}
+
+/// A tensor's shape as callers see it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outside {
+    /// The dimensions that callers see.
+    pub dims: Vec<Dim>,
+    /// The same values' shape in the model, if it is another one; -1 takes callers' sizes of
+    /// dimensions of any size, in their order.
+    pub inside: Option<Vec<i64>>,
 }
 
 /// What a version accepts and what it answers.
@@ -116,6 +130,14 @@ pub enum SignatureError {
         /// What came here.
         found: i64,
     },
+    /// More rows than its owner allows.
+    #[error("inference request batch-size must be <= {most}, but the request has {found} rows")]
+    Rows {
+        /// What came.
+        found: u64,
+        /// What is allowed.
+        most: u64,
+    },
     /// An output that the model does not have.
     #[error("output '{output}' is not an output of the model, expected one of [{known}]")]
     UnknownOutput {
@@ -146,7 +168,8 @@ impl Failure for SignatureError {
             Self::Inputs { .. }
             | Self::DataType { .. }
             | Self::Shape { .. }
-            | Self::Disagree { .. } => Code::Input,
+            | Self::Disagree { .. }
+            | Self::Rows { .. } => Code::Input,
             Self::UnknownOutput { .. } | Self::RepeatedOutput { .. } => Code::Output,
             Self::Classes { source, .. } => source.code(),
         }
@@ -161,9 +184,34 @@ impl Requested {
 }
 
 impl TensorSpec {
-    /// The shape as the protocol writes it, -1 for any size.
+    /// What a model file says of a tensor, and nobody more.
+    pub fn new(name: impl Into<Arc<str>>, dtype: DataType, dims: Vec<Dim>) -> Self {
+        let name = name.into();
+        Self { name, dtype, dims, labels: None, features: None, outside: None }
+    }
+
+    /// The dimensions that callers see.
+    pub fn outer(&self) -> &[Dim] {
+        self.outside.as_ref().map_or(&self.dims, |outside| &outside.dims)
+    }
+
+    /// The shape that callers see, as the protocol writes it: -1 for any size.
     pub fn shape(&self) -> Vec<i64> {
-        self.dims.iter().map(Dim::wire).collect()
+        self.outer().iter().map(Dim::wire).collect()
+    }
+
+    // The same values in the shape that the model has.
+    fn inward(&self, tensor: &Tensor) -> Option<Tensor> {
+        let outside = self.outside.as_ref()?;
+        let inside = outside.inside.as_ref()?;
+        reshaped(tensor, outside.dims.iter().map(Dim::wire), inside.iter().copied())
+    }
+
+    // And in the one that callers see.
+    fn outward(&self, tensor: &Tensor) -> Option<Tensor> {
+        let outside = self.outside.as_ref()?;
+        let inside = outside.inside.as_ref()?;
+        reshaped(tensor, inside.iter().copied(), outside.dims.iter().map(Dim::wire))
     }
 
     fn admits(&self, tensor: &Tensor) -> Result<(), SignatureError> {
@@ -172,8 +220,9 @@ impl TensorSpec {
             let (expected, found) = (self.dtype, tensor.dtype());
             return Err(SignatureError::DataType { input: input(), expected, found });
         }
-        let fits = tensor.shape().len() == self.dims.len()
-            && self.dims.iter().zip(tensor.shape().iter()).all(|(dim, &size)| dim.admits(size));
+        let dims = self.outer();
+        let fits = tensor.shape().len() == dims.len()
+            && dims.iter().zip(tensor.shape().iter()).all(|(dim, &size)| dim.admits(size));
         if fits {
             return Ok(());
         }
@@ -190,7 +239,7 @@ impl Dim {
     pub fn wire(&self) -> i64 {
         match self {
             Self::Fixed(size) => *size,
-            Self::Any(_) => -1,
+            Self::Any(_) => ANY,
         }
     }
 
@@ -218,7 +267,7 @@ impl Signature {
             let found = given.iter().find(|tensor| *tensor.name == *spec.name);
             let tensor = &found.ok_or_else(|| self.wrong_inputs(given))?.tensor;
             spec.admits(tensor)?;
-            arranged.push(tensor.clone());
+            arranged.push(spec.inward(tensor).unwrap_or_else(|| tensor.clone()));
         }
         self.agree(&arranged)?;
         Ok(arranged)
@@ -277,16 +326,45 @@ impl Signature {
         Ok(())
     }
 
-    /// Whether every input and output has a first dimension of any size: rows of a batch.
+    /// Gives selected outputs the shapes that callers see.
+    pub fn present(&self, selection: &Selection, outputs: &mut Tensors) {
+        for (&position, tensor) in selection.iter().zip(outputs) {
+            let spec = self.outputs.get(position);
+            if let Some(outer) = spec.and_then(|spec| spec.outward(tensor)) {
+                *tensor = outer;
+            }
+        }
+    }
+
+    /// Whether callers see every input and output with a first dimension of any size: rows of a batch.
     pub fn is_batched(&self) -> bool {
         let mut specs = self.inputs.iter().chain(&self.outputs);
-        specs.all(|spec| matches!(spec.dims.first(), Some(Dim::Any(_))))
+        specs.all(|spec| matches!(spec.outer().first(), Some(Dim::Any(_))))
     }
 
     /// Rows of checked inputs; 1 for a model without a batch dimension.
     pub fn rows(&self, inputs: &Tensors) -> u64 {
         let first = inputs.first().and_then(|tensor| tensor.shape().first());
         first.filter(|_| self.is_batched()).map_or(1, |&rows| rows.unsigned_abs())
+    }
+
+    /// Checks that inputs agree in their rows, and have no more than that.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError::Disagree`], [`SignatureError::Rows`].
+    pub fn check_rows(&self, inputs: &Tensors, most: u64) -> Result<(), SignatureError> {
+        let size = |tensor: &Tensor| tensor.shape().first().copied().unwrap_or(1);
+        let expected = inputs.first().map_or(1, size);
+        for (spec, tensor) in self.inputs.iter().zip(inputs) {
+            let found = size(tensor);
+            if found != expected {
+                let (input, symbol) = (Arc::clone(&spec.name), Arc::from("batch"));
+                return Err(SignatureError::Disagree { input, symbol, expected, found });
+            }
+        }
+        let found = expected.unsigned_abs();
+        if found > most { Err(SignatureError::Rows { found, most }) } else { Ok(()) }
     }
 
     fn agree(&self, tensors: &Tensors) -> Result<(), SignatureError> {
@@ -323,6 +401,21 @@ impl fmt::Display for TensorSpec {
     }
 }
 
+// Sizes of dimensions of any size move over in their order; none if the elements would not be as many.
+fn reshaped(
+    tensor: &Tensor,
+    from: impl Iterator<Item = i64>,
+    to: impl Iterator<Item = i64>,
+) -> Option<Tensor> {
+    let mut open = from.zip(tensor.shape().iter()).filter(|(dim, _)| *dim == ANY);
+    let to = to.map(|dim| if dim == ANY { open.next().map(|(_, &size)| size) } else { Some(dim) });
+    let dims: SmallVec<[i64; 4]> = to.collect::<Option<_>>()?;
+    tensor.reshaped(Shape::new(&dims).ok()?)
+}
+
+/// Any size, as the protocol writes it.
+const ANY: i64 = -1;
+
 // A request may name thousands of inputs; the message about them stays readable.
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let all: Vec<&str> = names.collect();
@@ -334,14 +427,14 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dim, NamedTensor, Requested, Signature, TensorSpec, Tensors};
+    use super::{Dim, NamedTensor, Outside, Requested, Signature, TensorSpec, Tensors};
     use crate::domain::tensor::buffer::Tensor;
     use crate::domain::tensor::dtype::DataType;
     use crate::domain::tensor::shape::Shape;
     use std::num::NonZeroUsize;
 
     fn spec(name: &str, dims: Vec<Dim>) -> TensorSpec {
-        TensorSpec { name: name.into(), dtype: DataType::Fp32, dims, labels: None }
+        TensorSpec::new(name, DataType::Fp32, dims)
     }
 
     fn rows(symbol: &str, width: i64) -> Vec<Dim> {
@@ -390,6 +483,42 @@ mod tests {
     fn a_wrong_shape_says_what_was_found_and_expected() {
         let text = refusal(&[given("left", [3, 5]), given("right", [3, 1])]);
         assert_eq!(text, "input 'left' has shape [3,5], but the model expects [-1,2]");
+    }
+
+    #[test]
+    fn callers_may_see_another_shape_of_the_same_values() {
+        let mut signature = signature();
+        let any = || Dim::Any(None);
+        signature.inputs = vec![spec("x", vec![any()])];
+        signature.outputs = vec![spec("y", vec![any()])];
+        for spec in signature.inputs.iter_mut().chain(&mut signature.outputs) {
+            let dims = vec![any(), Dim::Fixed(1)];
+            spec.outside = Some(Outside { dims, inside: Some(vec![-1]) });
+        }
+        let mut tensors = signature.arrange(&[given("x", [3, 1])]).unwrap();
+        assert_eq!(&tensors[0].shape()[..], [3]);
+        signature.present(&[0_usize].into_iter().collect(), &mut tensors);
+        assert_eq!(&tensors[0].shape()[..], [3, 1]);
+        let wrong = signature.arrange(&[given("x", [1, 3])]).unwrap_err().to_string();
+        assert_eq!(wrong, "input 'x' has shape [1,3], but the model expects [-1,1]");
+    }
+
+    #[test]
+    fn rows_are_counted_and_must_agree() {
+        let inputs = |left, right| -> Tensors {
+            [given("left", [left, 2]), given("right", [right, 1])]
+                .map(|named| named.tensor)
+                .into_iter()
+                .collect()
+        };
+        signature().check_rows(&inputs(4, 4), 4).unwrap();
+        let text =
+            |left, right| signature().check_rows(&inputs(left, right), 4).unwrap_err().to_string();
+        assert_eq!(
+            text(5, 5),
+            "inference request batch-size must be <= 4, but the request has 5 rows"
+        );
+        assert!(text(2, 3).contains("input 'right' has 3 for dimension 'batch'"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tidegate::serving::runtime::engine::{Engine, Job};
 use tidegate::serving::runtime::onnx::library::Library;
 use tidegate::serving::runtime::onnx::session::{self, Memory, Opening, SessionError};
 use tidegate::serving::runtime::onnx::shared_session::SharedSession;
+use tidegate::serving::runtime::tuning::Tuning;
 
 use crate::harness::apart::apart;
 use crate::harness::repository::{Repository, odd_path};
@@ -246,7 +247,8 @@ fn on_device(with_cpu: bool) -> Devices {
 }
 
 fn opening<'a>(path: &'a Path, devices: &'a Devices) -> Opening<'a> {
-    Opening { path, memory: Memory::Heavy, concurrency: 8, devices, cache: None }
+    let tuning = Tuning::default();
+    Opening { path, memory: Memory::Heavy, concurrency: 8, devices, cache: None, tuning }
 }
 
 fn open(path: &Path, devices: &Devices) -> Result<SharedSession, SessionError> {

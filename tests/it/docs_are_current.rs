@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use syn::{Attribute, Expr, Fields, Item, ItemStruct, ItemUse, Lit, Meta, Type, UseTree};
 use tidegate::api::status::{grpc_code, http_status};
 use tidegate::app::config::Config;
+use tidegate::domain::compat::Compat;
 use tidegate::domain::failure::{Code, Kind};
 use tidegate::platform::telemetry::catalog;
 
@@ -80,16 +81,20 @@ fn every_json_example_is_json() {
 fn errors() -> String {
     let mut page = String::from(ERRORS);
     for code in Code::ALL {
-        let (http, grpc) = (http_status(code.kind()).as_u16(), grpc_name(code.kind()));
+        let (http, grpc) = numbers(code.kind(), Compat::None);
         let (meaning, remedy) = (code.meaning(), code.remedy());
         writeln!(page, "| `{code}` | {http} | {grpc} | {meaning} | {remedy} |").expect(IN_MEMORY);
     }
     page.push_str(KINDS);
     for kind in Kind::ALL {
-        let (http, grpc) = (http_status(kind).as_u16(), grpc_name(kind));
+        let (http, grpc) = numbers(kind, Compat::None);
+        let (triton_http, triton_grpc) = numbers(kind, Compat::Triton);
+        let same = (http, &grpc) == (triton_http, &triton_grpc);
+        let triton = if same { "same".to_owned() } else { format!("{triton_http}, {triton_grpc}") };
         let used = Code::ALL.iter().any(|code| code.kind() == kind);
         let used = if used { "yes" } else { "no" };
-        writeln!(page, "| `{}` | {http} | {grpc} | {used} |", kind.name()).expect(IN_MEMORY);
+        let name = kind.name();
+        writeln!(page, "| `{name}` | {http} | {grpc} | {triton} | {used} |").expect(IN_MEMORY);
     }
     page
 }
@@ -112,6 +117,16 @@ fn metrics() -> String {
 fn configuration() -> String {
     let mut page = String::from(CONFIGURATION);
     let defaults = toml::Table::try_from(Config::default()).expect("the defaults are TOML");
+    for Key { name, meaning } in plain_keys() {
+        let value = defaults.get(&name).map(ToString::to_string).unwrap_or_default();
+        // The format is the file's own matter.
+        let variable = if name == "schema" {
+            "-".to_owned()
+        } else {
+            format!("`TIDEGATE_{}`", name.to_uppercase())
+        };
+        writeln!(page, "| `{name}` | `{value}` | {variable} | {meaning} |").expect(IN_MEMORY);
+    }
     for section in sections() {
         let Section { name, purpose, keys } = section;
         writeln!(page, "\n## [{name}]\n\n{purpose}\n").expect(IN_MEMORY);
@@ -139,6 +154,15 @@ struct Section {
 struct Key {
     name: String,
     meaning: String,
+}
+
+/// Keys that stand before all sections.
+fn plain_keys() -> Vec<Key> {
+    let file = parse("src/app/config.rs");
+    let config = find_struct(&file, "Config").expect("config.rs composes the sections");
+    let sections: Vec<String> = sections().into_iter().map(|section| section.name).collect();
+    let plain = fields(config).into_iter().filter(|(name, ..)| !sections.contains(name));
+    plain.map(|(name, meaning, _)| Key { name, meaning }).collect()
 }
 
 /// The sections in the order of the struct that composes them.
@@ -233,10 +257,14 @@ fn parse(path: &str) -> syn::File {
     syn::parse_file(&text).expect("sources are Rust")
 }
 
+fn numbers(kind: Kind, compat: Compat) -> (u16, String) {
+    (http_status(kind, compat).as_u16(), grpc_name(kind, compat))
+}
+
 /// gRPC's own spelling of a code: `INVALID_ARGUMENT` for `InvalidArgument`.
-fn grpc_name(kind: Kind) -> String {
+fn grpc_name(kind: Kind, compat: Compat) -> String {
     let mut name = String::new();
-    for letter in format!("{:?}", grpc_code(kind)).chars() {
+    for letter in format!("{:?}", grpc_code(kind, compat)).chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
             name.push('_');
         }
@@ -320,11 +348,12 @@ route of the metrics port knows. Errors within a gRPC stream have a text only.
 const KINDS: &str = "
 ## Kinds
 
-The first part of a code is its kind, which alone decides the status. Kinds without codes are kept
-for what is to come.
+The first part of a code is its kind, which alone decides the status; with `compat`,
+[two calls](migrating-from-triton.md#tritons-codes-shapes-and-defaults) differ. Kinds without codes are
+kept for what is to come.
 
-| kind | HTTP | gRPC | has codes |
-|---|---|---|---|
+| kind | HTTP | gRPC | with `compat = \"triton\"` | has codes |
+|---|---|---|---|---|
 ";
 
 const METRICS: &str = "\
@@ -355,4 +384,9 @@ The file is TOML: `--config FILE`, else `tidegate.toml` in the working directory
 Flags win over the environment, the environment over the file, the file over the defaults. An empty
 environment variable counts as not set. `ORT_DYLIB_PATH` names the ONNX Runtime library where
 `runtime.library` does not. Changes take effect at the next start.
+
+## Before all sections
+
+| key | default | environment | meaning |
+|---|---|---|---|
 ";

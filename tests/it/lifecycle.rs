@@ -1,7 +1,6 @@
 //! What operators ask of versions, and what callers then see.
 
 use std::fs;
-use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -65,7 +64,7 @@ fn a_second_change_while_one_is_under_way_is_refused_as_busy() {
     notes.set_len(1 << 42).unwrap();
     thread::scope(|scope| {
         let first = scope.spawn(|| change(&server, "iris/versions/3:promote", ""));
-        wait_until_read(&server, &folder.join("notes"));
+        server.wait_until_it_reads(&folder.join("notes"));
         let (status, answer) = change(&server, "iris/versions/2:promote", "");
         assert_eq!((status, &answer["code"]), (409, &json!("conflict.busy")));
         let text = "model 'iris' is being changed: promote is under way, expected no other change";
@@ -216,17 +215,4 @@ fn change(server: &Server, target: &str, body: &str) -> (u16, Value) {
 
 fn receipt(generation: u64, serving: u64) -> Value {
     json!({"generation": generation, "serving": serving})
-}
-
-fn wait_until_read(server: &Server, file: &Path) {
-    let folder = format!("/proc/{}/fd", server.pid());
-    for _ in 0..10_000 {
-        let mut open = fs::read_dir(&folder).expect("a process").flatten();
-        if open.any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == file)) {
-            return;
-        }
-        // Yields between looks; the number of looks is the bound.
-        thread::park_timeout(std::time::Duration::from_millis(1));
-    }
-    panic!("{} is not read", file.display());
 }

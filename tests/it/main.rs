@@ -10,9 +10,11 @@
 mod architecture;
 mod broken_models;
 mod checks;
+mod compat;
 mod compression;
 mod crashing_models;
 mod deadlines;
+mod declared;
 mod devices;
 mod dialects;
 mod docs_are_current;

@@ -13,6 +13,7 @@ use tidegate::serving::runtime::engine::{Engine, Job, Run, RunError, Switch};
 use tidegate::serving::runtime::onnx::library::Library;
 use tidegate::serving::runtime::onnx::session::{self, Memory, Opening};
 use tidegate::serving::runtime::onnx::shared_session::SharedSession;
+use tidegate::serving::runtime::tuning::Tuning;
 
 use crate::harness::apart::apart;
 use crate::harness::repository::odd_path;
@@ -136,8 +137,9 @@ fn a_switch_stops_its_own_run_and_no_other() {
 
 fn open(model: &Path, memory: Memory) -> SharedSession {
     let library = Library::open(&[library()]).expect("`make setup` fetched it");
-    let devices = Devices::default();
-    let opening = Opening { path: model, memory, concurrency: 8, devices: &devices, cache: None };
+    let (devices, tuning) = (Devices::default(), Tuning::default());
+    let opening =
+        Opening { path: model, memory, concurrency: 8, devices: &devices, cache: None, tuning };
     session::open(&library, &opening).expect("a whole model")
 }
 

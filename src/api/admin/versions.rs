@@ -15,6 +15,7 @@ use crate::api::status::Refusal;
 use crate::control::action::{Action, Change, Receipt};
 use crate::control::change::Changes;
 use crate::domain::caller::Caller;
+use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, excerpt};
 use crate::domain::model::{ModelName, VersionNumber};
 use crate::domain::signature::TensorSpec;
@@ -103,7 +104,7 @@ pub fn router(changes: Changes, limits: Limits) -> Router {
         .route("/admin/v1/models/{model}/versions/{version}", get(version).post(change_version))
         .layer(middleware::from_fn(origin::check))
         .with_state(changes);
-    layers::around(router, limits)
+    layers::around(router, limits, Compat::None)
 }
 
 async fn models(State(changes): State<Changes>) -> Json<Models> {

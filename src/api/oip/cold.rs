@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use crate::api::oip::model_config::ModelConfig;
 use crate::api::oip::service::{IndexEntry, ModelMetadata, ServerMetadata, Service};
 use crate::api::oip::statistics::Statistics;
 use crate::api::status::Refusal;
+use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, excerpt};
 
 #[derive(Serialize)]
@@ -45,7 +47,7 @@ struct LoadBody {
 
 /// The routes, with their layers around them.
 pub fn router(service: Service) -> Router {
-    let limits = *service.limits();
+    let (limits, compat) = (*service.limits(), service.compat());
     let router = Router::new()
         .route("/v2", get(server))
         .route("/v2/health/live", get(live))
@@ -74,21 +76,34 @@ pub fn router(service: Service) -> Router {
         .route("/v2/systemsharedmemory/{*rest}", any(not_offered))
         .route("/v2/cudasharedmemory/{*rest}", any(not_offered))
         .with_state(service);
-    layers::around(router, limits)
+    layers::around(router, limits, compat)
 }
 
 async fn server(State(service): State<Service>) -> Json<ServerMetadata> {
     Json(service.metadata())
 }
 
-async fn live() -> Json<Live> {
-    Json(Live { live: true })
+async fn live(State(service): State<Service>) -> Response {
+    say(&service, Live { live: true })
 }
 
-async fn ready(State(service): State<Service>) -> (StatusCode, Json<Ready>) {
+async fn ready(State(service): State<Service>) -> Response {
     let ready = service.is_ready();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Ready { name: None, ready }))
+    let said = say(&service, Ready { name: None, ready });
+    let status = match (ready, service.compat()) {
+        (true, _) => StatusCode::OK,
+        (false, Compat::None) => StatusCode::SERVICE_UNAVAILABLE,
+        (false, Compat::Triton) => StatusCode::BAD_REQUEST,
+    };
+    (status, said).into_response()
+}
+
+// Triton says it by the status alone.
+fn say(service: &Service, body: impl Serialize) -> Response {
+    match service.compat() {
+        Compat::None => Json(body).into_response(),
+        Compat::Triton => ().into_response(),
+    }
 }
 
 async fn models(State(service): State<Service>) -> Json<Models> {
@@ -112,17 +127,21 @@ async fn version(
 async fn model_ready(
     State(service): State<Service>,
     Path(model): Path<String>,
-) -> Result<Json<Ready>, Refusal> {
-    service.model_ready(&model, "")?;
-    Ok(Json(Ready { name: Some(model), ready: true }))
+) -> Result<Response, Refusal> {
+    is_ready(&service, model, "")
 }
 
 async fn version_ready(
     State(service): State<Service>,
     Path((model, version)): Path<(String, String)>,
-) -> Result<Json<Ready>, Refusal> {
-    service.model_ready(&model, &version)?;
-    Ok(Json(Ready { name: Some(model), ready: true }))
+) -> Result<Response, Refusal> {
+    is_ready(&service, model, &version)
+}
+
+fn is_ready(service: &Service, model: String, version: &str) -> Result<Response, Refusal> {
+    let ready = service.model_ready(&model, version);
+    ready.map_err(|refusal| refusal.of_readiness(service.compat()))?;
+    Ok(say(service, Ready { name: Some(model), ready: true }))
 }
 
 async fn model_config(

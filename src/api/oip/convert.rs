@@ -347,11 +347,7 @@ pub fn model_metadata(metadata: ModelMetadata) -> pb::ModelMetadataResponse {
         platform: metadata.platform.to_owned(),
         inputs: tensors(metadata.inputs),
         outputs: tensors(metadata.outputs),
-        properties: metadata
-            .properties
-            .into_iter()
-            .map(|(name, text)| (name.to_owned(), text))
-            .collect(),
+        properties: metadata.properties.into_iter().collect(),
     }
 }
 

@@ -109,7 +109,7 @@ impl Grpc {
         } else {
             let text = format!("service of {path} is not offered by this server");
             let refusal = Refusal::new(Code::NotOffered, text);
-            refusal.status(self.service.new_id()).into_http()
+            refusal.status(self.service.new_id(), self.service.compat()).into_http()
         };
         let ticket = answer.extensions_mut().remove::<TicketSlot>().and_then(|slot| slot.take());
         if ours
@@ -133,8 +133,9 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 fn not_grpc(service: &Service) -> Response<Accounted<TonicBody>> {
     let text = "content type is not application/grpc, which is all that this port reads";
     let refusal = Refusal::new(Code::Encoding, text);
-    let mut answer = refusal.status(service.new_id()).into_http();
-    *answer.status_mut() = status::http_status(refusal.code.kind());
+    let compat = service.compat();
+    let mut answer = refusal.status(service.new_id(), compat).into_http();
+    *answer.status_mut() = status::http_status(refusal.code.kind(), compat);
     answer.map(|body| Accounted::new(body, None))
 }
 
@@ -146,7 +147,7 @@ fn refuse_unread(
 ) -> Response<Accounted<TonicBody>> {
     let refusal = rpc::unread(found);
     let id = ticket.as_ref().map_or_else(|| service.new_id(), Ticket::id);
-    let answer = refusal.status(id).into_http();
+    let answer = refusal.status(id, service.compat()).into_http();
     if let Some(mut ticket) = ticket {
         ticket.fail(refusal.code);
     }

@@ -68,7 +68,7 @@ fn shape(spec: &TensorSpec, batched: bool, body: usize) -> Result<Shape, RawErro
     if let Some(first) = dims.first_mut().filter(|_| batched) {
         *first = 1;
     }
-    let open = spec.dims.iter().enumerate().skip(usize::from(batched));
+    let open = spec.outer().iter().enumerate().skip(usize::from(batched));
     let open: Vec<usize> =
         open.filter(|(_, dim)| matches!(dim, Dim::Any(_))).map(|(index, _)| index).collect();
     let &[index] = open.as_slice() else {
@@ -101,7 +101,7 @@ mod tests {
     use crate::domain::tensor::dtype::DataType;
 
     fn one(dtype: DataType, dims: Vec<Dim>) -> Signature {
-        let spec = |name: &str, dims| TensorSpec { name: name.into(), dtype, dims, labels: None };
+        let spec = |name: &str, dims| TensorSpec::new(name, dtype, dims);
         let batch = vec![Dim::Any(Some("batch".into()))];
         Signature { inputs: vec![spec("x", dims)], outputs: vec![spec("y", batch)] }
     }

@@ -68,9 +68,9 @@ impl Rest {
         match self.try_infer(request, arrived, target, &mut ticket).await {
             Ok((answer, body)) => match respond(&answer, &body, accepted).await {
                 Ok(response) => response.map(|body| body.with_ticket(ticket)),
-                Err(refusal) => refuse(&refusal, ticket),
+                Err(refusal) => self.refuse(&refusal, ticket),
             },
-            Err(refusal) => refuse(&refusal, ticket),
+            Err(refusal) => self.refuse(&refusal, ticket),
         }
     }
 
@@ -107,6 +107,12 @@ impl Rest {
         };
         let answer = self.service.infer(call, arrived, ticket).await?;
         Ok((answer, body))
+    }
+
+    fn refuse(&self, refusal: &Refusal, mut ticket: Ticket) -> Response<Body> {
+        ticket.fail(refusal.code);
+        let response = refusal.response(ticket.id(), self.service.compat());
+        response.map(|body| body.with_ticket(ticket))
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, Refusal> {
@@ -194,9 +200,4 @@ async fn respond(
         None => Body::chunks(written.chunks),
     };
     Ok(response)
-}
-
-fn refuse(refusal: &Refusal, mut ticket: Ticket) -> Response<Body> {
-    ticket.fail(refusal.code);
-    refusal.response(ticket.id()).map(|body| body.with_ticket(ticket))
 }

@@ -40,7 +40,7 @@ impl Rpc {
     }
 
     fn refuse(&self, refusal: &Refusal) -> Status {
-        refusal.status(self.service.new_id())
+        refusal.status(self.service.new_id(), self.service.compat())
     }
 
     fn not_offered<T>(&self, call: &str) -> Result<Response<T>, Status> {
@@ -105,7 +105,7 @@ impl Rpc {
                 // The caller's id says which request it was.
                 infer_response: Some(pb::ModelInferResponse { id, ..Default::default() }),
             }),
-            Err(refusal) => Err(refusal.status(ticket.id())),
+            Err(refusal) => Err(refusal.status(ticket.id(), self.service.compat())),
         }
     }
 
@@ -204,7 +204,7 @@ impl GrpcInferenceService for Rpc {
                 response.extensions_mut().insert(slot);
                 Ok(response)
             }
-            Err(refusal) => Err(refusal.status(ticket.id())),
+            Err(refusal) => Err(refusal.status(ticket.id(), self.service.compat())),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::api::session::{self, Access, Limits};
 use crate::api::status::Refusal;
 use crate::control::action::{Action, Change};
 use crate::control::change::Changes;
+use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::inference::{Answer, Inference, InferenceId, Purpose};
 use crate::domain::model::{ModelName, VersionChoice};
@@ -20,7 +21,6 @@ use crate::serving::gateway::infer::{Gateway, Ticket};
 use crate::serving::registry::snapshot::Snapshot;
 use crate::serving::registry::state::State;
 use crate::serving::registry::version::Version;
-use crate::serving::runtime::engine::Facts;
 use crate::serving::traffic::choose;
 
 /// The protocol's calls, for the callers of one listener. Cloning shares what is behind it.
@@ -30,6 +30,7 @@ pub struct Service {
     changes: Changes,
     access: Access,
     limits: Limits,
+    compat: Compat,
 }
 
 /// An inference as a wire format gives it.
@@ -72,7 +73,7 @@ pub struct ModelMetadata {
     /// Outputs, in the model's order.
     pub outputs: Vec<TensorMetadata>,
     /// What loading it found out.
-    pub properties: BTreeMap<&'static str, String>,
+    pub properties: BTreeMap<String, String>,
 }
 
 /// One input or output; -1 in the shape is any size.
@@ -101,8 +102,19 @@ pub struct IndexEntry {
 
 impl Service {
     /// The calls of a listener.
-    pub fn new(gateway: Gateway, changes: Changes, access: Access, limits: Limits) -> Self {
-        Self { gateway, changes, access, limits }
+    pub fn new(
+        gateway: Gateway,
+        changes: Changes,
+        access: Access,
+        limits: Limits,
+        compat: Compat,
+    ) -> Self {
+        Self { gateway, changes, access, limits, compat }
+    }
+
+    /// Whose codes and bodies callers are to meet.
+    pub fn compat(&self) -> Compat {
+        self.compat
     }
 
     /// What callers may send.
@@ -212,7 +224,7 @@ impl Service {
             platform: "onnxruntime_onnx",
             inputs: describe(&version.signature().inputs),
             outputs: describe(&version.signature().outputs),
-            properties: properties(version.facts()),
+            properties: properties(&version),
         })
     }
 
@@ -223,7 +235,7 @@ impl Service {
     /// A [`Refusal`], not found or unavailable.
     pub fn model_config(&self, model: &str, version: &str) -> Result<ModelConfig, Refusal> {
         let (_, version) = self.version(model, version)?;
-        Ok(ModelConfig::of(&version.origin().model, version.signature()))
+        Ok(ModelConfig::of(&version.origin().model, version.terms()))
     }
 
     /// What was counted: of one version, of all that answer of a model, or of all models.
@@ -280,7 +292,8 @@ impl Service {
     ///
     /// A [`Refusal`]; what served before still serves.
     pub async fn load(&self, model: &str) -> Result<(), Refusal> {
-        self.change(model, Action::Reconcile).await
+        let loaded = self.change(model, Action::Reconcile).await;
+        loaded.map_err(|refusal| refusal.of_load(self.compat))
     }
 
     /// Takes the model out of service, until it is loaded again.
@@ -315,14 +328,23 @@ impl Service {
     }
 }
 
-fn properties(facts: &Facts) -> BTreeMap<&'static str, String> {
+fn properties(version: &Version) -> BTreeMap<String, String> {
+    let (facts, terms) = (version.facts(), version.terms());
     let mut properties = BTreeMap::from([
-        ("providers", facts.providers.to_string()),
-        ("active", facts.active()),
-        ("nodes", facts.nodes()),
+        ("providers".to_owned(), facts.providers.to_string()),
+        ("active".to_owned(), facts.active()),
+        ("nodes".to_owned(), facts.nodes()),
     ]);
     if !facts.notes.is_empty() {
-        properties.insert("notes", facts.notes.join("; "));
+        properties.insert("notes".to_owned(), facts.notes.join("; "));
+    }
+    if let Some(config) = terms.config {
+        properties.insert("config_sha256".to_owned(), config.to_string());
+    }
+    for spec in &terms.signature.inputs {
+        if let Some(features) = &spec.features {
+            properties.insert(format!("features.{}", spec.name), features.join(","));
+        }
     }
     properties
 }

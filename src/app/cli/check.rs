@@ -1,6 +1,7 @@
 //! `tidegate check`: what a model is, and whether it would serve.
 
 use std::fmt::Write;
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,13 @@ use clap::Args;
 
 use crate::app::config;
 use crate::app::wiring::House;
-use crate::domain::model::VersionKey;
+use crate::domain::model::{ModelName, VersionKey};
 use crate::domain::signature::{Dim, Signature, TensorSpec};
+use crate::serving::batching::queue::Placement;
+use crate::serving::registry::version::Version;
 use crate::serving::repository::golden;
-use crate::serving::repository::layout::Repository;
+use crate::serving::repository::manifest::Manifest;
+use crate::serving::runtime::onnx::head::Head;
 use crate::serving::runtime::onnx::session::{self, Inspection};
 
 /// Flags of `tidegate check`.
@@ -61,6 +65,7 @@ struct Report {
 fn versions(house: &House) -> anyhow::Result<usize> {
     let (mut seen, mut problems) = (0, 0);
     for model in house.repository.models()? {
+        declaration(house, &model);
         for number in house.repository.versions(&model) {
             let report = version(house, &VersionKey { model: model.clone(), number });
             show(&report.text);
@@ -80,21 +85,29 @@ fn versions(house: &House) -> anyhow::Result<usize> {
 fn version(house: &House, key: &VersionKey) -> Report {
     let files = match house.repository.locate(key) {
         Ok(files) => files,
-        Err(error) => {
-            return Report { text: format!("{key}\n  problem    {error}\n"), problem: true };
+        Err(missing) => {
+            let mut report = Report { text: format!("{key}\n"), problem: false };
+            let error = house.loader().prepare(key, |_| ControlFlow::Continue(())).err();
+            let text = error.map_or_else(|| missing.to_string(), |error| error.to_string());
+            problem(&mut report, &text);
+            return report;
         }
     };
     let mut report = Report { text: format!("{key}\n"), problem: false };
-    if !describe(&mut report, house, &files.model) {
+    let model = fs::read(&files.model).unwrap_or_default();
+    let head = Head::of(&model);
+    about(&mut report, model.len() as u64, head.opset(), Some(head.producer));
+    if let Err(error) = house.loader().trial().open(&files.model) {
+        problem(&mut report, &error.to_string());
         return report;
     }
     match house.loader().prepare(key, |_| ControlFlow::Continue(())) {
         Ok(version) => {
+            tensors(&mut report, version.signature());
             let digest = version.origin().digest;
-            let placement = version.queue().placement().name();
             let cases = golden::read(&files.folder).map_or(0, |cases| cases.len());
             line(&mut report, "digest", &digest.to_string());
-            line(&mut report, "runs", placement);
+            line(&mut report, "runs", version.queue().placement().name());
             let facts = version.facts();
             line(
                 &mut report,
@@ -104,13 +117,50 @@ fn version(house: &House, key: &VersionKey) -> Report {
             for note in &facts.notes {
                 line(&mut report, "note", note);
             }
+            in_place(&mut report, house, &version);
             line(&mut report, "golden", &format!("{cases} cases, all as expected"));
-            suggest(&mut report, &house.repository, key, version.signature());
+            suggest(&mut report, house, key, version.signature());
         }
-        Err(error) if !report.problem => problem(&mut report, &error.to_string()),
-        Err(_) => {}
+        Err(error) => {
+            // What it is may tell what is wrong with it.
+            if let Ok(found) = session::inspect(&house.library, &files.model) {
+                tensors(&mut report, &found.signature);
+            }
+            problem(&mut report, &error.to_string());
+        }
     }
     report
+}
+
+// What its owner says of it, once for all versions; what is wrong with that, each version says.
+fn declaration(house: &House, model: &ModelName) {
+    let Ok(declared) = house.loader().declared(model) else { return };
+    let (Some(file), Some(sha256)) = (declared.file, declared.sha256) else { return };
+    let mut report = Report { text: format!("{model}\n"), problem: false };
+    line(&mut report, "declares", &format!("{file}, {sha256}"));
+    for note in &declared.notes {
+        line(&mut report, "note", note);
+    }
+    if file != "model.toml" {
+        line(&mut report, "the same", "as this model.toml, which may take its place:");
+        for said in declared.manifest.to_text().lines() {
+            let said = format!("             {said}");
+            writeln!(report.text, "{}", said.trim_end()).ok();
+        }
+    }
+    show(&report.text);
+}
+
+// Settings of inference threads, of a version that runs on none.
+fn in_place(report: &mut Report, house: &House, version: &Version) {
+    let Ok(declared) = house.loader().declared(&version.origin().model) else { return };
+    let Manifest { instances, queue, .. } = declared.manifest;
+    let said = instances.count.is_some() || queue.capacity.is_some() || queue.timeout_us.is_some();
+    if said && version.queue().placement() == Placement::InPlace {
+        let text = "runs in place, so that nothing waits: [instances] and [queue] act only when a \
+                    run takes long and the version moves to the inference threads";
+        line(report, "note", text);
+    }
 }
 
 fn file(house: &House, path: &Path) -> Report {
@@ -119,33 +169,50 @@ fn file(house: &House, path: &Path) -> Report {
     report
 }
 
-// False for a model that must not be opened here: it took a process with it.
-fn describe(report: &mut Report, house: &House, path: &Path) -> bool {
+fn describe(report: &mut Report, house: &House, path: &Path) {
     let bytes = path.metadata().map_or(0, |metadata| metadata.len());
-    line(report, "size", &format!("{bytes} bytes"));
+    // A model that took a process with it must not be opened here.
     if let Err(error) = house.loader().trial().open(path) {
-        problem(report, &error.to_string());
-        return false;
+        about(report, bytes, None, None);
+        return problem(report, &error.to_string());
     }
     match session::inspect(&house.library, path) {
         Ok(Inspection { signature, opset, producer }) => {
-            line(report, "opset", &opset.map_or_else(|| "unknown".to_owned(), |at| at.to_string()));
-            line(report, "producer", &producer.unwrap_or_else(|| "unknown".to_owned()));
-            for (what, specs) in [("input", &signature.inputs), ("output", &signature.outputs)] {
-                for spec in specs {
-                    line(report, what, &with_symbols(spec));
-                }
+            about(report, bytes, opset.map(i64::from), producer);
+            tensors(report, &signature);
+        }
+        Err(error) => {
+            about(report, bytes, None, None);
+            problem(report, &error.to_string());
+        }
+    }
+}
+
+fn about(report: &mut Report, bytes: u64, opset: Option<i64>, producer: Option<String>) {
+    let unknown = || "unknown".to_owned();
+    line(report, "size", &format!("{bytes} bytes"));
+    line(report, "opset", &opset.map_or_else(unknown, |opset| opset.to_string()));
+    let producer = producer.filter(|producer| !producer.is_empty());
+    line(report, "producer", &producer.unwrap_or_else(unknown));
+}
+
+fn tensors(report: &mut Report, signature: &Signature) {
+    for (what, specs) in [("input", &signature.inputs), ("output", &signature.outputs)] {
+        for spec in specs {
+            line(report, what, &with_symbols(spec));
+            if let Some(labels) = &spec.labels {
+                line(report, "labels", &labels.join(", "));
+            }
+            if let Some(features) = &spec.features {
+                line(report, "features", &features.join(", "));
             }
         }
-        Err(error) => problem(report, &error.to_string()),
     }
-    true
 }
 
 // Only what a person may want to say: sizes of dimensions that nobody can know but the owner.
-fn suggest(report: &mut Report, repository: &Repository, key: &VersionKey, signature: &Signature) {
-    let folder = repository.folder(&key.model);
-    if folder.is_some_and(|folder| folder.join("model.toml").exists()) {
+fn suggest(report: &mut Report, house: &House, key: &VersionKey, signature: &Signature) {
+    if house.loader().declared(&key.model).is_ok_and(|declared| declared.file.is_some()) {
         return;
     }
     let dims = signature.inputs.iter().flat_map(|spec| spec.dims.iter());
@@ -171,7 +238,7 @@ fn suggest(report: &mut Report, repository: &Repository, key: &VersionKey, signa
 
 fn with_symbols(spec: &TensorSpec) -> String {
     let symbols: Vec<String> = spec
-        .dims
+        .outer()
         .iter()
         .map(|dim| match dim {
             Dim::Fixed(size) => size.to_string(),

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::app::config::{self, Config};
 use crate::app::run;
+use crate::domain::compat::Compat;
 
 /// Flags of `tidegate serve`.
 #[derive(Clone, Debug, Default, Args)]
@@ -17,6 +18,9 @@ pub struct ServeFlags {
     /// Name of the model, where the folder given is one model's own.
     #[arg(long, value_name = "NAME")]
     pub model_name: Option<String>,
+    /// Whose codes, shapes and defaults are taken over: `none`, or `triton` for its clients.
+    #[arg(long, value_name = "SERVER", value_parser = compat)]
+    pub compat: Option<Compat>,
     /// Configuration file (TOML); without it, `tidegate.toml` here, if there is one.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -59,6 +63,7 @@ fn apply(flags: &ServeFlags, config: &mut Config) {
     if let Some(name) = &flags.model_name {
         config.repository.model_name = Some(name.clone());
     }
+    config.compat = flags.compat.unwrap_or(config.compat);
     let server = &mut config.server;
     if let Some(host) = flags.listen {
         for address in [&mut server.http, &mut server.grpc, &mut server.metrics] {
@@ -73,4 +78,8 @@ fn apply(flags: &ServeFlags, config: &mut Config) {
     ] {
         *address = flag.unwrap_or(*address);
     }
+}
+
+fn compat(name: &str) -> Result<Compat, &'static str> {
+    Compat::from_name(name).ok_or("expected none or triton")
 }

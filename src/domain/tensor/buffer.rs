@@ -116,6 +116,12 @@ impl Tensor {
         &self.data
     }
 
+    /// The same values in another shape of as many elements; none if it has more or fewer.
+    pub fn reshaped(&self, shape: Shape) -> Option<Self> {
+        let same = shape.elements() == self.shape.elements();
+        same.then(|| Self { shape, ..self.clone() })
+    }
+
     /// The elements of a BYTES tensor, in order; nothing for other types.
     pub fn elements(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.starts.as_deref().unwrap_or_default().iter().map(|&start| {

@@ -34,6 +34,15 @@ pub struct Queue {
     inner: Arc<Inner>,
 }
 
+/// How requests may wait in a queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bounds {
+    /// How many may wait, beside those that run.
+    pub capacity: usize,
+    /// How long one may wait before its run begins; none for as long as its deadline allows.
+    pub wait: Option<Duration>,
+}
+
 /// What to run, and until when it is worth anything.
 #[derive(Debug)]
 pub struct Work {
@@ -63,6 +72,12 @@ pub enum QueueError {
         /// How many may wait.
         capacity: usize,
     },
+    /// Nobody came to run it for as long as the model's owner lets a request wait.
+    #[error("the request waited {} us for a run to begin, the most that its model allows", allowed.as_micros())]
+    Waited {
+        /// How long it may wait.
+        allowed: Duration,
+    },
     /// The deadline passed, before or during the run.
     #[error("the deadline passed before the model answered")]
     Deadline,
@@ -75,7 +90,7 @@ impl Failure for QueueError {
     fn code(&self) -> Code {
         match self {
             Self::Full { .. } => Code::Queue,
-            Self::Deadline => Code::Deadline,
+            Self::Waited { .. } | Self::Deadline => Code::Deadline,
             Self::Run(error) => error.code(),
         }
     }
@@ -86,7 +101,7 @@ struct Inner {
     placement: Placement,
     /// Set by a run in place that took far too long for its thread; never unset.
     moved: AtomicBool,
-    capacity: usize,
+    bounds: Bounds,
     line: Mutex<Line>,
     /// Places this version holds in the ring: at most its engine's concurrency.
     in_ring: AtomicUsize,
@@ -128,17 +143,17 @@ impl Placement {
 }
 
 impl Queue {
-    /// A queue in front of an engine; `capacity` requests may wait beside those that run.
+    /// A queue in front of an engine.
     pub fn new(
         engine: Arc<dyn Engine>,
         placement: Placement,
-        capacity: usize,
+        bounds: Bounds,
         ring: Ring,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (capacity, line, in_ring) = (capacity.max(1), Mutex::default(), AtomicUsize::new(0));
+        let (line, in_ring) = (Mutex::default(), AtomicUsize::new(0));
         let moved = AtomicBool::new(false);
-        let inner = Inner { engine, placement, moved, capacity, line, in_ring, ring, clock };
+        let inner = Inner { engine, placement, moved, bounds, line, in_ring, ring, clock };
         Self { inner: Arc::new(inner) }
     }
 
@@ -174,13 +189,18 @@ impl Queue {
 
     async fn run_on_threads(&self, work: Work) -> Finished {
         let deadline = work.deadline;
-        let (answer, finished) = oneshot::channel();
+        let (answer, mut finished) = oneshot::channel();
         let switch = self.inner.engine.switch();
         let Some(place) = self.inner.line_up(work, switch.clone(), answer) else {
-            return Finished::never(QueueError::Full { capacity: self.inner.capacity });
+            let capacity = self.inner.bounds.capacity.max(1);
+            return Finished::never(QueueError::Full { capacity });
         };
         let mut guard = TakeBackOnDrop { inner: &self.inner, place, switch, ended: false };
         Inner::enter_ring(&self.inner);
+        if let Some(ended) = self.begin_in_time(&mut finished, place, deadline).await {
+            guard.ended = true;
+            return ended;
+        }
         let finished = match deadline {
             None => finished.await,
             Some(deadline) => {
@@ -197,6 +217,27 @@ impl Queue {
         guard.ended = true;
         finished.unwrap_or_else(|_| Finished::never(RunError::Lost.into()))
     }
+
+    // How the work ended, if it did while its model's owner lets it wait; none once it runs, or
+    // where its deadline comes first.
+    async fn begin_in_time(
+        &self,
+        finished: &mut oneshot::Receiver<Finished>,
+        place: u64,
+        deadline: Option<Instant>,
+    ) -> Option<Finished> {
+        let allowed = self.inner.bounds.wait?;
+        let left = |deadline: Instant| deadline.saturating_duration_since(self.inner.clock.now());
+        if deadline.is_some_and(|deadline| left(deadline) <= allowed) {
+            return None;
+        }
+        if let Ok(finished) = tokio::time::timeout(allowed, finished).await {
+            return Some(finished.unwrap_or_else(|_| Finished::never(RunError::Lost.into())));
+        }
+        // Not in the line any more: it runs.
+        self.inner.leave_line(place)?;
+        Some(Finished::never(QueueError::Waited { allowed }))
+    }
 }
 
 impl Inner {
@@ -208,7 +249,7 @@ impl Inner {
         answer: oneshot::Sender<Finished>,
     ) -> Option<u64> {
         let mut line = self.line.lock();
-        if line.waiting.len() >= self.capacity {
+        if line.waiting.len() >= self.bounds.capacity.max(1) {
             return None;
         }
         let place = line.next;

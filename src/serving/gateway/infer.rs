@@ -20,6 +20,7 @@ use crate::serving::gateway::admission::{Admission, AdmissionError, Admitted};
 use crate::serving::gateway::observer::{Observer, ReserveError};
 use crate::serving::registry::lease::Lease;
 use crate::serving::registry::snapshot::Published;
+use crate::serving::registry::version::Terms;
 use crate::serving::traffic::choose::{self, ChooseError};
 
 /// The request path. Cloning shares it.
@@ -160,9 +161,13 @@ impl Gateway {
         ticket.enter(Phase::Lease);
         let lease = ticket.lease.insert(Lease::new(version));
         drop(snapshot);
-        let inputs = lease.signature().arrange(&inference.inputs)?;
-        ticket.rows = lease.signature().rows(&inputs);
-        let selection = lease.signature().select(&inference.requested)?;
+        let Terms { signature, max_rows, .. } = lease.terms();
+        let inputs = signature.arrange(&inference.inputs)?;
+        ticket.rows = signature.rows(&inputs);
+        if let Some(most) = *max_rows {
+            signature.check_rows(&inputs, most)?;
+        }
+        let selection = signature.select(&inference.requested)?;
         let origin = Arc::clone(lease.origin());
         let output_names = Arc::clone(lease.output_names());
         let queue = lease.queue().clone();
@@ -174,9 +179,12 @@ impl Gateway {
             ticket.timeline.enter(Phase::Encode, ended);
         }
         let mut outputs = result?;
-        if inference.requested.iter().any(|output| output.classes.is_some()) {
-            // On this thread, also after a run elsewhere: a million values take about 10 ms.
-            queue.engine().signature().classify(&inference.requested, &mut outputs)?;
+        if let Some(lease) = &ticket.lease {
+            lease.signature().present(&selection, &mut outputs);
+            if inference.requested.iter().any(|output| output.classes.is_some()) {
+                // On this thread, also after a run elsewhere: a million values take about 10 ms.
+                lease.signature().classify(&inference.requested, &mut outputs)?;
+            }
         }
         let (id, variant) = (inference.id, DEFAULT_VARIANT);
         Ok(Answer { id, origin, variant, output_names, selection, outputs })

@@ -1,8 +1,10 @@
 //! Models in memory: their states, and what of them is served.
 
+pub mod fit;
 pub mod lease;
 pub mod prepare;
 pub mod reaper;
 pub mod snapshot;
 pub mod state;
 pub mod version;
+pub mod warmup;

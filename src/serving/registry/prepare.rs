@@ -4,29 +4,29 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::inference::Origin;
-use crate::domain::model::{Digest, VersionKey};
-use crate::domain::signature::{Dim, Requested, Signature, TensorSpec, Tensors};
-use crate::domain::tensor::buffer::{LENGTH, Tensor};
+use crate::domain::model::{Digest, ModelName, VersionKey};
+use crate::domain::signature::{Requested, Tensors};
 use crate::domain::tensor::compare;
-use crate::domain::tensor::shape::Shape;
 use crate::platform::clock::Clock;
 use crate::platform::telemetry::page::Metrics;
-use crate::serving::batching::queue::{Placement, Queue};
+use crate::serving::batching::queue::{Bounds, Placement, Queue};
 use crate::serving::batching::scheduler::Ring;
+use crate::serving::registry::fit::{self, FitError};
 use crate::serving::registry::state::Step;
 use crate::serving::registry::version::{Bell, Version};
+use crate::serving::registry::warmup::{self, SampleError, Shapes, Warm};
+use crate::serving::repository::declared::{self, Declared, DeclaredError, Home};
 use crate::serving::repository::digest;
 use crate::serving::repository::golden::{self, Case, GoldenError};
 use crate::serving::repository::layout::{Files, Repository, RepositoryError};
-use crate::serving::repository::manifest::{self, Manifest, ManifestError, Warmup};
+use crate::serving::repository::manifest::Manifest;
 use crate::serving::repository::sighting;
 use crate::serving::runtime::device::{DeviceError, Devices};
 use crate::serving::runtime::engine::{Engine, Job, RunError};
@@ -34,6 +34,7 @@ use crate::serving::runtime::onnx::graph;
 use crate::serving::runtime::onnx::library::Library;
 use crate::serving::runtime::onnx::session::{self, Memory, Opening, SessionError};
 use crate::serving::runtime::onnx::trial::{Trial, TrialError};
+use crate::serving::runtime::tuning::Tuning;
 
 /// How versions are run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -75,6 +76,8 @@ pub struct Loader {
     pub devices: Devices,
     /// Folder for what execution providers build.
     pub engine_cache: Option<PathBuf>,
+    /// Whose shapes and defaults are taken over.
+    pub compat: Compat,
     /// Inference threads for heavy versions.
     pub ring: Ring,
     /// Where counters are kept.
@@ -102,10 +105,21 @@ pub enum PrepareError {
     Session(#[from] SessionError),
     /// What its owner says of the model cannot be obeyed.
     #[error(transparent)]
-    Manifest(#[from] ManifestError),
+    Declared(Box<DeclaredError>),
+    /// What its owner says of the model is not so.
+    #[error(transparent)]
+    Fit(Box<FitError>),
     /// What is said of its devices does not go together.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A sample that it is to be warmed with cannot be run.
+    #[error("warm-up sample '{sample}': {reason}")]
+    Sample {
+        /// Which one.
+        sample: String,
+        /// Why.
+        reason: String,
+    },
     /// Its golden cases cannot be read.
     #[error(transparent)]
     Golden(#[from] GoldenError),
@@ -131,6 +145,10 @@ impl PrepareError {
         matches!(self, Self::Touched | Self::Superseded)
     }
 
+    fn sample((sample, error): (String, SampleError)) -> Self {
+        Self::Sample { sample, reason: error.to_string() }
+    }
+
     /// The step that this failure is in the version's life.
     pub fn step(&self) -> Step {
         let reason = self.to_string();
@@ -140,11 +158,25 @@ impl PrepareError {
             | Self::Trial(_)
             | Self::Read(_)
             | Self::Session(_)
-            | Self::Manifest(_)
+            | Self::Declared(_)
+            | Self::Fit(_)
             | Self::Device(_)
+            | Self::Sample { .. }
             | Self::Touched
             | Self::Superseded => Step::Fail { reason },
         }
+    }
+}
+
+impl From<DeclaredError> for PrepareError {
+    fn from(error: DeclaredError) -> Self {
+        Self::Declared(Box::new(error))
+    }
+}
+
+impl From<FitError> for PrepareError {
+    fn from(error: FitError) -> Self {
+        Self::Fit(Box::new(error))
     }
 }
 
@@ -158,8 +190,10 @@ impl Failure for PrepareError {
             | Self::Trial(_)
             | Self::Read(_)
             | Self::Session(_)
-            | Self::Manifest(_)
-            | Self::Device(_) => Code::Load,
+            | Self::Declared(_)
+            | Self::Fit(_)
+            | Self::Device(_)
+            | Self::Sample { .. } => Code::Load,
         }
     }
 }
@@ -178,7 +212,11 @@ impl Loader {
         key: &VersionKey,
         progress: impl FnMut(Step) -> ControlFlow<()>,
     ) -> Result<Arc<Version>, PrepareError> {
-        let files = self.repository.locate(key)?;
+        let files = self.repository.locate(key).map_err(|missing| {
+            // A declaration that cannot be read names no file, and says better what is wrong.
+            let declared = self.declared(&key.model).err();
+            declared.map_or_else(|| missing.into(), PrepareError::from)
+        })?;
         let print = || sighting::fingerprint(&self.repository, &key.model, key.number);
         let before = print();
         let prepared = self.prepare_files(key, &files, progress);
@@ -209,18 +247,31 @@ impl Loader {
         if self.serving.trial_load {
             self.trial().open(&files.model)?;
         }
-        let manifest = self.manifest(key)?;
+        let declared = self.declared(&key.model)?;
+        let manifest = &declared.manifest;
         let devices = self.devices.for_model(&manifest.devices())?;
         let cache = self.cache(&devices, &digest);
-        let opening = self.opening(files, &devices, cache.as_deref());
+        let opening = Opening {
+            path: &files.model,
+            memory: Self::guess(files, &devices),
+            concurrency: manifest.instances.count.unwrap_or(self.concurrency),
+            devices: &devices,
+            cache: cache.as_deref(),
+            tuning: Tuning { threads: manifest.threads, session: manifest.session },
+        };
         let engine = session::open(&self.library, &opening)?;
+        let terms = fit::fit(engine.signature(), &declared, self.compat)?;
         reach(Step::Warm)?;
         let cases = golden::read(&files.folder)?;
-        let inputs = warm_inputs(engine.signature(), &manifest.warmup, &cases);
+        let folder = self.repository.folder(&key.model);
+        let home = folder.as_deref().map(|folder| Home { folder, root: self.repository.root() });
+        let shapes = Shapes { file: engine.signature(), callers: &terms.signature };
+        let inputs = warmup::inputs(shapes, &manifest.warmup, &cases, home);
+        let inputs = inputs.map_err(PrepareError::sample)?;
         let (engine, placement) = self.warm(engine, opening, &inputs)?;
         check(&*engine, &cases)?;
         let (ring, clock) = (self.ring.clone(), Arc::clone(&self.clock));
-        let queue = Queue::new(engine, placement, self.serving.queue_capacity, ring, clock);
+        let queue = Queue::new(engine, placement, self.bounds(manifest), ring, clock);
         let metrics = self.metrics.version(key.model.as_str(), &key.number.to_string());
         let facts = queue.engine().facts();
         for note in &facts.notes {
@@ -229,7 +280,7 @@ impl Loader {
         let placed = facts.placed.iter();
         metrics.set_nodes(placed.map(|placed| (placed.provider.clone(), placed.nodes)).collect());
         let origin = Origin::new(key.model.clone(), key.number, digest);
-        Ok(Arc::new(Version::new(origin, queue, metrics, self.bell.clone())))
+        Ok(Arc::new(Version::new(origin, terms, queue, metrics, self.bell.clone())))
     }
 
     /// How models are opened where they may crash.
@@ -244,31 +295,31 @@ impl Loader {
     /// [`PrepareError::Repository`], [`PrepareError::Read`].
     pub fn is_current(&self, version: &Version) -> Result<bool, PrepareError> {
         let files = self.repository.locate(&version.key())?;
-        Ok(self.digest(&files)? == version.origin().digest)
+        let config = self.declared(&version.key().model)?.sha256;
+        Ok(config == version.terms().config && self.digest(&files)? == version.origin().digest)
     }
 
     fn digest(&self, files: &Files) -> std::io::Result<Digest> {
         digest::of_folder(&files.folder, self.repository.root())
     }
 
-    fn manifest(&self, key: &VersionKey) -> Result<Manifest, ManifestError> {
-        let Some(folder) = self.repository.folder(&key.model) else {
-            return Ok(Manifest::default());
-        };
-        if folder.join("config.pbtxt").exists() {
-            tracing::warn!(model = %key.model, "config.pbtxt is not read, say it in model.toml");
-        }
-        manifest::read(&folder)
+    /// What a model's owner declares now.
+    ///
+    /// # Errors
+    ///
+    /// [`DeclaredError`]; nothing that is said is ignored.
+    pub fn declared(&self, model: &ModelName) -> Result<Declared, DeclaredError> {
+        let Some(folder) = self.repository.folder(model) else { return Ok(Declared::default()) };
+        let home = Home { folder: &folder, root: self.repository.root() };
+        // A folder mounted alone is served under a name that its own files need not know.
+        declared::read(home, Some(model).filter(|_| !self.repository.is_single()))
     }
 
-    fn opening<'a>(
-        &'a self,
-        files: &'a Files,
-        devices: &'a Devices,
-        cache: Option<&'a Path>,
-    ) -> Opening<'a> {
-        let (path, memory) = (files.model.as_path(), Self::guess(files, devices));
-        Opening { path, memory, concurrency: self.concurrency, devices, cache }
+    fn bounds(&self, manifest: &Manifest) -> Bounds {
+        Bounds {
+            capacity: manifest.queue.capacity.unwrap_or(self.serving.queue_capacity),
+            wait: manifest.queue.timeout_us.map(Duration::from_micros),
+        }
     }
 
     // What is built of one version must never serve another, and TensorRT tells engines apart by
@@ -290,23 +341,29 @@ impl Loader {
         &self,
         engine: impl Engine,
         opening: Opening<'_>,
-        inputs: &Tensors,
+        inputs: &[Warm],
     ) -> Result<(Arc<dyn Engine>, Placement), PrepareError> {
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        let light = match self.measure(&*engine, inputs) {
-            Ok(took) => {
-                let short = took <= Duration::from_micros(self.serving.light_run_us)
-                    && opening.devices.providers.is_cpu_alone();
-                // How long a loop runs is for its inputs to say, and the next ones may say more.
-                short && !graph::has_control_flow(&fs::read(opening.path)?)
+        let mut light = opening.devices.providers.is_cpu_alone();
+        for warm in inputs {
+            match (self.measure(&*engine, warm), &warm.name) {
+                (Ok(took), _) => {
+                    light &= took <= Duration::from_micros(self.serving.light_run_us);
+                }
+                (Err(error), Some(sample)) => {
+                    let (sample, reason) = (sample.clone(), error.to_string());
+                    return Err(PrepareError::Sample { sample, reason });
+                }
+                (Err(error), None) => {
+                    // Zeros are no valid input for every model (an index, a division): not a reason
+                    // to refuse it, but nothing is known about its runs, so they leave the I/O thread.
+                    tracing::warn!(%error, model = %opening.path.display(), "warm-up run failed");
+                    light = false;
+                }
             }
-            Err(error) => {
-                // Zeros are no valid input for every model (an index, a division): not a reason to
-                // refuse it, but nothing is known about its runs, so they leave the I/O thread.
-                tracing::warn!(%error, model = %opening.path.display(), "warm-up run failed");
-                false
-            }
-        };
+        }
+        // How long a loop runs is for its inputs to say, and the next ones may say more.
+        light = light && !graph::has_control_flow(&fs::read(opening.path)?);
         let (memory, placement) = if light {
             (Memory::Light, Placement::InPlace)
         } else {
@@ -317,16 +374,18 @@ impl Loader {
         }
         let engine = session::open(&self.library, &Opening { memory, ..opening })?;
         // The first runs of a session allocate; nobody should wait for them.
-        drop(self.measure(&engine, inputs));
+        for warm in inputs {
+            drop(self.measure(&engine, warm));
+        }
         Ok((Arc::new(engine), placement))
     }
 
-    fn measure(&self, engine: &dyn Engine, inputs: &Tensors) -> Result<Duration, RunError> {
+    fn measure(&self, engine: &dyn Engine, warm: &Warm) -> Result<Duration, RunError> {
         let outputs: Vec<usize> = (0..engine.signature().outputs.len()).collect();
         let mut best = Duration::MAX;
-        for _ in 0..WARM_RUNS {
+        for _ in 0..warm.runs {
             let started = self.clock.now();
-            drop(run_once(engine, inputs, &outputs)?);
+            drop(run_once(engine, &warm.inputs, &outputs)?);
             best = best.min(self.clock.now().saturating_duration_since(started));
         }
         Ok(best)
@@ -337,13 +396,14 @@ impl Loader {
 fn check(engine: &dyn Engine, cases: &[Case]) -> Result<(), PrepareError> {
     for case in cases {
         let wrong = |found| PrepareError::Wrong { case: case.name.clone(), found };
+        // Cases lie beside the file and have its shapes, whatever callers are to see.
         let signature = engine.signature();
         let wanted: Vec<Requested> =
             case.outputs.iter().map(|output| Requested::all_of(&output.name)).collect();
         let inputs = signature.arrange(&case.inputs).map_err(|error| wrong(error.to_string()))?;
         let outputs = signature.select(&wanted).map_err(|error| wrong(error.to_string()))?;
-        let found =
-            run_once(engine, &inputs, &outputs).map_err(|error| wrong(error.to_string()))?;
+        let found = run_once(engine, &inputs, &outputs);
+        let found = found.map_err(|error| wrong(error.to_string()))?;
         for (found, expected) in found.iter().zip(&case.outputs) {
             if let Some(text) = compare::difference(found, &expected.tensor, case.tolerance) {
                 return Err(wrong(format!("output '{}' {text}", expected.name)));
@@ -357,38 +417,5 @@ fn run_once(engine: &dyn Engine, inputs: &Tensors, outputs: &[usize]) -> Result<
     engine.run(Job { inputs, outputs, switch: None }).wait()
 }
 
-// The sizes that the owner gave; else real values where the version brings some, because zeros may
-// be no valid input for it; else one row.
-fn warm_inputs(signature: &Signature, warmup: &Warmup, cases: &[Case]) -> Tensors {
-    let real = cases.iter().find_map(|case| signature.arrange(&case.inputs).ok());
-    real.filter(|_| warmup.dims.is_empty()).unwrap_or_else(|| zeros(signature, warmup))
-}
-
-// Zeros, or empty strings.
-fn zeros(signature: &Signature, warmup: &Warmup) -> Tensors {
-    signature.inputs.iter().filter_map(|spec| zero(spec, warmup)).collect()
-}
-
-fn zero(spec: &TensorSpec, warmup: &Warmup) -> Option<Tensor> {
-    let dims: Vec<i64> = spec
-        .dims
-        .iter()
-        .map(|dim| match dim {
-            Dim::Fixed(size) => *size,
-            Dim::Any(Some(symbol)) => warmup.dims.get(&**symbol).copied().unwrap_or(1),
-            Dim::Any(None) => 1,
-        })
-        .collect();
-    let shape = Shape::new(&dims).ok()?;
-    let bytes = match shape.bytes(spec.dtype) {
-        Some(bytes) => bytes,
-        None => shape.elements().checked_mul(LENGTH)?,
-    };
-    Tensor::new(spec.dtype, shape, Bytes::from(vec![0; bytes])).ok()
-}
-
 /// Files up to this size are first opened as light ones.
 const LIGHT_FILE_BYTES: u64 = 1 << 20;
-
-/// Enough for lazy allocations to be over, few enough for a run of a second.
-const WARM_RUNS: usize = 4;

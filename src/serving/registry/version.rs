@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::Sender;
 
 use crate::domain::inference::Origin;
-use crate::domain::model::{VersionKey, VersionNumber};
+use crate::domain::model::{Digest, VersionKey, VersionNumber};
 use crate::domain::signature::Signature;
 use crate::platform::telemetry::versions::VersionMetrics;
 use crate::serving::batching::queue::Queue;
@@ -16,11 +16,25 @@ use crate::serving::runtime::engine::Facts;
 #[derive(Debug)]
 pub struct Version {
     origin: Arc<Origin>,
+    terms: Terms,
     output_names: Arc<[Arc<str>]>,
     queue: Queue,
     metrics: Arc<VersionMetrics>,
     draining: AtomicBool,
     bell: Bell,
+}
+
+/// What requests must be, as the model's file and its owner say together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// What it accepts and answers.
+    pub signature: Signature,
+    /// Rows that one request may have, if there is a bound.
+    pub max_rows: Option<u64>,
+    /// Name of the model's file.
+    pub file: Arc<str>,
+    /// What the owner's declaration was made of, if there is one.
+    pub config: Option<Digest>,
 }
 
 /// Wakes the reaper. Rings of a bell that already rang are lost, which is all right.
@@ -42,11 +56,17 @@ impl Bell {
 
 impl Version {
     /// Puts a version together from its parts.
-    pub fn new(origin: Origin, queue: Queue, metrics: Arc<VersionMetrics>, bell: Bell) -> Self {
-        let outputs = &queue.engine().signature().outputs;
+    pub fn new(
+        origin: Origin,
+        terms: Terms,
+        queue: Queue,
+        metrics: Arc<VersionMetrics>,
+        bell: Bell,
+    ) -> Self {
+        let outputs = &terms.signature.outputs;
         let output_names = outputs.iter().map(|spec| Arc::clone(&spec.name)).collect();
         let draining = AtomicBool::new(false);
-        Self { origin: Arc::new(origin), output_names, queue, metrics, draining, bell }
+        Self { origin: Arc::new(origin), terms, output_names, queue, metrics, draining, bell }
     }
 
     /// Which version it is.
@@ -66,7 +86,12 @@ impl Version {
 
     /// What it accepts and answers.
     pub fn signature(&self) -> &Signature {
-        self.queue.engine().signature()
+        &self.terms.signature
+    }
+
+    /// All that requests must be.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// What its loading found out.

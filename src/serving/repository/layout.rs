@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::domain::model::{ModelName, VersionKey, VersionNumber};
+use crate::serving::repository::declared::{self, Home};
+use crate::serving::repository::manifest::MODEL;
 
 /// A folder of models, or the folder of one model given itself.
 #[derive(Clone, Debug)]
@@ -68,7 +70,8 @@ impl Repository {
             let name = root.file_name().and_then(|name| name.to_str());
             name.and_then(|name| ModelName::parse(name).ok())
         };
-        let is_model = root.join(MODEL).is_file() || !numbered(&root).is_empty();
+        let home = Home { folder: &root, root: &root };
+        let is_model = is_bare(home) || !numbered(home).is_empty();
         let single = if is_model { model_name.or_else(own_name) } else { None };
         Ok(Self { root, single })
     }
@@ -112,10 +115,11 @@ impl Repository {
     /// unknown model.
     pub fn versions(&self, model: &ModelName) -> Vec<VersionNumber> {
         let Some(folder) = self.folder(model) else { return Vec::new() };
-        if self.is_bare(&folder) {
+        let home = Home { folder: &folder, root: &self.root };
+        if self.single.is_some() && is_bare(home) {
             return VersionNumber::new(1).into_iter().collect();
         }
-        numbered(&folder)
+        numbered(home)
     }
 
     /// Where the version's files are.
@@ -124,9 +128,11 @@ impl Repository {
     ///
     /// [`RepositoryError::NoModel`], [`RepositoryError::Outside`].
     pub fn locate(&self, key: &VersionKey) -> Result<Files, RepositoryError> {
+        let folder = self.folder(&key.model).unwrap_or_else(|| self.root.clone());
+        let name = self.file_name(&folder);
         let folder = self.version_folder(&key.model, key.number);
         let folder = folder.unwrap_or_else(|| self.root.join(key.number.to_string()));
-        let model = folder.join(MODEL);
+        let model = model_in(&folder, &name);
         let inside = |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_path_buf();
         let Ok(real) = model.canonicalize() else {
             return Err(RepositoryError::NoModel { key: key.clone(), file: inside(&model) });
@@ -149,35 +155,51 @@ impl Repository {
     /// A version's folder, whether it is there or not; none for another model than a single one.
     pub fn version_folder(&self, model: &ModelName, number: VersionNumber) -> Option<PathBuf> {
         let folder = self.folder(model)?;
-        Some(if self.is_bare(&folder) { folder } else { folder.join(number.to_string()) })
+        let bare = self.single.is_some() && is_bare(Home { folder: &folder, root: &self.root });
+        Some(if bare { folder } else { folder.join(number.to_string()) })
     }
 
     /// Where a model's own settings may lie.
     pub fn settings(&self, model: &ModelName) -> Vec<PathBuf> {
         let folder = self.folder(model).into_iter();
-        folder.flat_map(|folder| SETTINGS.map(|name| folder.join(name))).collect()
+        folder.flat_map(|folder| declared::FILES.map(|name| folder.join(name))).collect()
     }
 
-    fn is_bare(&self, folder: &Path) -> bool {
-        self.single.is_some() && folder.join(MODEL).is_file()
+    fn file_name(&self, folder: &Path) -> String {
+        declared::file_name(Home { folder, root: &self.root }).unwrap_or_else(|| MODEL.to_owned())
+    }
+
+    /// Whether the root is one model's own folder, so that its name may be another one's word.
+    pub fn is_single(&self) -> bool {
+        self.single.is_some()
     }
 }
 
-fn numbered(folder: &Path) -> Vec<VersionNumber> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+fn is_bare(home: Home<'_>) -> bool {
+    declared::file_name(home).is_some_and(|name| model_in(home.folder, &name).is_file())
+}
+
+// A folder of the model's name may hold the model and its external data, as Triton allows.
+fn model_in(folder: &Path, name: &str) -> PathBuf {
+    let model = folder.join(name);
+    if model.is_dir() { model.join(name) } else { model }
+}
+
+fn numbered(home: Home<'_>) -> Vec<VersionNumber> {
+    let entries = fs::read_dir(home.folder).into_iter().flatten().flatten();
+    // Where nobody can tell the file's name, each folder counts, and its load says what is wrong.
+    let name = declared::file_name(home);
+    let has_model = |folder: &Path| match &name {
+        Some(name) => model_in(folder, name).is_file(),
+        None => folder.is_dir(),
+    };
     let mut numbers: Vec<VersionNumber> = entries
-        .filter(|entry| entry.path().join(MODEL).is_file())
+        .filter(|entry| has_model(&entry.path()))
         .filter_map(|entry| VersionNumber::parse(&entry.file_name().to_string_lossy()))
         .collect();
     numbers.sort_unstable();
     numbers
 }
-
-/// File names of a model's own settings, beside its version folders.
-const SETTINGS: [&str; 2] = ["model.toml", "config.pbtxt"];
-
-/// File name of every model.
-const MODEL: &str = "model.onnx";
 
 #[cfg(test)]
 mod tests {

@@ -3,3 +3,4 @@
 pub mod device;
 pub mod engine;
 pub mod onnx;
+pub mod tuning;

@@ -157,6 +157,20 @@ impl Server {
         panic!("{model}/{version} is not {state}: {seen}");
     }
 
+    /// Waits until it has that file open.
+    pub fn wait_until_it_reads(&self, file: &Path) {
+        let folder = format!("/proc/{}/fd", self.pid());
+        for _ in 0..10_000 {
+            let mut open = std::fs::read_dir(&folder).expect("a process").flatten();
+            if open.any(|entry| std::fs::read_link(entry.path()).is_ok_and(|path| path == file)) {
+                return;
+            }
+            // As above: the number of looks is the bound.
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        panic!("{} is not read", file.display());
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(self) -> ExitStatus {
         self.tell_to_stop();

@@ -2,6 +2,7 @@
 
 pub mod division;
 pub mod graph;
+pub mod head;
 pub mod kept;
 pub mod library;
 pub mod providers;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ort::session::Session;
-use ort::session::builder::SessionBuilder;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, ValueType};
 
 use crate::domain::signature::{Dim, Signature, TensorSpec};
@@ -15,6 +15,7 @@ use crate::serving::runtime::engine::{Facts, Limits, Placed};
 use crate::serving::runtime::onnx::library::Library;
 use crate::serving::runtime::onnx::providers::{self, Unregistered};
 use crate::serving::runtime::onnx::shared_session::SharedSession;
+use crate::serving::runtime::tuning::{Graph, Tuning};
 
 /// How a session allocates while it runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +39,8 @@ pub struct Opening<'a> {
     pub devices: &'a Devices,
     /// Folder of its own for what providers build of it; made if need be.
     pub cache: Option<&'a Path>,
+    /// How its owner wants it to run.
+    pub tuning: Tuning,
 }
 
 /// Why a model file became no session.
@@ -173,8 +176,14 @@ fn idle(placed: &[Placed]) -> impl Iterator<Item = String> {
 
 fn build_on_cpu(library: &Library, path: &Path) -> Result<Session, SessionError> {
     let devices = Devices::default();
-    let opening =
-        Opening { path, memory: Memory::Light, concurrency: 1, devices: &devices, cache: None };
+    let opening = Opening {
+        path,
+        memory: Memory::Light,
+        concurrency: 1,
+        devices: &devices,
+        cache: None,
+        tuning: Tuning::default(),
+    };
     build(library, &opening)
 }
 
@@ -187,9 +196,11 @@ fn build(library: &Library, opening: &Opening<'_>) -> Result<Session, SessionErr
         })?;
     }
     let light = opening.memory == Memory::Light;
-    let mut builder =
-        options(library, light, &devices.providers).map_err(|error| refused(&error))?;
-    providers::register(&mut builder, devices, !light, opening.cache).map_err(unregistered)?;
+    let Tuning { threads: _, session } = opening.tuning;
+    let arena = session.arena.unwrap_or(!light);
+    let options = options(library, light, (&devices.providers, opening.tuning));
+    let mut builder = options.map_err(|error| refused(&error))?;
+    providers::register(&mut builder, devices, arena, opening.cache).map_err(unregistered)?;
     builder.commit_from_file(opening.path).map_err(|error| {
         if devices.providers.is_cpu_alone() {
             return refused(&error);
@@ -206,19 +217,34 @@ fn build(library: &Library, opening: &Opening<'_>) -> Result<Session, SessionErr
     })
 }
 
-fn options(library: &Library, light: bool, providers: &Providers) -> ort::Result<SessionBuilder> {
+fn options(
+    library: &Library,
+    light: bool,
+    (providers, tuning): (&Providers, Tuning),
+) -> ort::Result<SessionBuilder> {
+    let Tuning { threads, session } = tuning;
     let builder = Session::builder(library.environment())?
-        .with_intra_threads(1)?
-        .with_inter_threads(1)?
-        .with_parallel_execution(false)?
+        .with_optimization_level(level(session.graph.unwrap_or_default()))?
+        .with_intra_threads(threads.intra.unwrap_or(1).into())?
+        .with_inter_threads(threads.inter.unwrap_or(1).into())?
+        .with_parallel_execution(session.parallel.unwrap_or(false))?
         // Spinning threads halve the throughput of a shared machine.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        .with_memory_pattern(!light)?
+        .with_memory_pattern(session.memory_pattern.unwrap_or(!light))?
         .with_config_entry(providers::RECORD, "1")?;
     let builder =
         if providers.has_cpu() { builder } else { builder.with_disable_cpu_fallback()? };
     Ok(builder)
+}
+
+fn level(graph: Graph) -> GraphOptimizationLevel {
+    match graph {
+        Graph::Off => GraphOptimizationLevel::Disable,
+        Graph::Basic => GraphOptimizationLevel::Level1,
+        Graph::Extended => GraphOptimizationLevel::Level2,
+        Graph::All => GraphOptimizationLevel::All,
+    }
 }
 
 fn unregistered(Unregistered { provider, reason }: Unregistered) -> SessionError {
@@ -251,7 +277,7 @@ fn spec(place: &'static str, outlet: &Outlet) -> Result<TensorSpec, SessionError
         size if size >= 0 => Dim::Fixed(size),
         _ => Dim::Any((!symbol.is_empty()).then(|| symbol.into())),
     });
-    Ok(TensorSpec { name: name.into(), dtype, dims: dims.collect(), labels: None })
+    Ok(TensorSpec::new(name, dtype, dims.collect()))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the list of ONNX's types is open")]
