@@ -76,6 +76,11 @@ deny: ## Check licences, advisories and double TLS providers; before each releas
 	command -v cargo-deny >/dev/null || { echo 'deny: run `cargo install cargo-deny --locked` first' >&2; exit 1; }
 	cargo deny --locked check $(ARGS)
 
+.PHONY: conformance
+conformance: setup ## Ask for every case of ONNX's own test suite, and say how many pass
+	$(CARGO_TEST) --test it -- --ignored --nocapture --exact \
+	  conformance::every_case_of_onnxs_suite_gets_onnxruntimes_own_answer
+
 .PHONY: soak
 soak: setup ## Run the long tests that `make test` leaves out
 	$(CARGO_TEST) --release --test it -- --ignored --nocapture --skip devices:: $(ARGS)

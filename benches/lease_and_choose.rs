@@ -58,10 +58,10 @@ impl Engine for Fake {
 
 fn version(model: &ModelName, number: u64, ring: &Ring) -> Arc<Version> {
     let number = VersionNumber::new(number).expect("a positive number");
-    let signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
+    let signature = Arc::new(Signature { inputs: Vec::new(), outputs: Vec::new() });
     let file = "model.onnx".into();
-    let terms = Terms { signature: signature.clone(), max_rows: None, file, config: None };
-    let engine = Arc::new(Fake(Arc::new(signature), Facts::default()));
+    let terms = Terms { signature: Arc::clone(&signature), max_rows: None, file, config: None };
+    let engine = Arc::new(Fake(signature, Facts::default()));
     let bounds = Bounds { capacity: 1, wait: None };
     let queue = Queue::new(engine, Placement::InPlace, bounds, ring.clone(), Arc::new(System));
     let metrics = Metrics::new(String::new()).version(model.as_str(), "1");

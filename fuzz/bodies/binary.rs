@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue};
 use tidegate::api::oip::binary::{JSON_LENGTH, Parts};
 use tidegate::api::oip::infer_json::{self, InferBody};
 use tidegate::api::oip::raw;
-use tidegate::domain::signature::{Dim, NamedTensor, Signature, TensorSpec};
+use tidegate::domain::signature::{NamedTensor, Signature};
+use tidegate::domain::spec::{Dim, TensorSpec};
 use tidegate::domain::tensor::dtype::DataType;
 
 /// Any length and body are refused, or tensors whose bytes are those of the body, each once.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::domain::signature::{Dim, TensorSpec};
+use crate::domain::spec::{Dim, TensorSpec};
 use crate::domain::tensor::dtype::DataType;
 use crate::serving::registry::snapshot::{Entry, Snapshot};
 use crate::serving::registry::version::Version;

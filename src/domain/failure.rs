@@ -149,8 +149,8 @@ codes! {
     Name = Invalid."name", "Use a model name of letters, digits, `.`, `_`, `-`, and a version that is a positive integer.";
     /// Inputs that do not fit the model's signature.
     Input = Invalid."input", "Compare the request with the model's metadata; the text names the input, what was found and what was expected.";
-    /// An output that the model does not have.
-    Output = Invalid."output", "Ask for outputs that the model's metadata lists, each once.";
+    /// An output that the model does not have, or that has no value.
+    Output = Invalid."output", "Ask for outputs that the model's metadata lists, each once, or for none by name.";
     /// A parameter that cannot act, or has the wrong type.
     Parameter = Invalid."parameter", "Leave the parameter out or correct it; the text says why it cannot act.";
     /// The model's own code refused the values.

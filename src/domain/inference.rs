@@ -8,7 +8,8 @@ use ulid::Ulid;
 
 use crate::domain::caller::Caller;
 use crate::domain::model::{Digest, ModelName, VersionChoice, VersionNumber};
-use crate::domain::signature::{NamedTensor, Requested, Selection, Tensors};
+use crate::domain::signature::{NamedTensor, Requested, Selection, Signature, Tensors};
+use crate::domain::spec::TensorSpec;
 use crate::domain::tensor::buffer::Tensor;
 
 /// Identity of one inference, made here: answers, errors, logs and records carry it.
@@ -84,8 +85,8 @@ pub struct Answer {
     pub origin: Arc<Origin>,
     /// Which variant of the route; `default` without a route.
     pub variant: &'static str,
-    /// Names of all outputs of the version.
-    pub output_names: Arc<[Arc<str>]>,
+    /// What the version answers.
+    pub signature: Arc<Signature>,
     /// Which outputs follow, in the order asked for.
     pub selection: Selection,
     /// Their values.
@@ -93,10 +94,10 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Each output with its name, in the order asked for.
-    pub fn named_outputs(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
-        self.selection.iter().zip(&self.outputs).map(|(&position, tensor)| {
-            (self.output_names.get(position).map_or("", |name| &**name), tensor)
+    /// Each output that has a value, with its description, in the order asked for.
+    pub fn present(&self) -> impl Iterator<Item = (&TensorSpec, &Tensor)> {
+        self.selection.iter().zip(&self.outputs).filter_map(|(&position, tensor)| {
+            Some((self.signature.outputs.get(position)?, tensor.as_ref()?))
         })
     }
 }
@@ -117,3 +118,6 @@ impl fmt::Display for InferenceId {
 
 /// The variant of a request that no route splits.
 pub const DEFAULT_VARIANT: &str = "default";
+
+/// The parameter of an output that names the classes along its last dimension, as a JSON array.
+pub const LABELS: &str = "labels";

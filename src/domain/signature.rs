@@ -1,57 +1,20 @@
 //! What a version accepts and answers, and the check of a request.
 
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::domain::failure::{Code, Failure, excerpt};
+use crate::domain::failure::excerpt;
+use crate::domain::misfit::SignatureError;
+use crate::domain::spec::{Dim, TensorSpec};
 use crate::domain::tensor::buffer::Tensor;
 use crate::domain::tensor::classify::{self, Classes, ClassifyError};
-use crate::domain::tensor::dtype::DataType;
-use crate::domain::tensor::shape::{Dimensions, Shape};
-
-/// One dimension of an input or output, as the model declares it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Dim {
-    /// Always this size.
-    Fixed(i64),
-    /// Any size, but the same wherever the symbol stands; without a symbol, any size at all.
-    Any(Option<Arc<str>>),
-}
-
-/// One input or output of a model.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TensorSpec {
-    /// The name callers use.
-    pub name: Arc<str>,
-    /// The element type.
-    pub dtype: DataType,
-    /// The dimensions, outermost first.
-    pub dims: Vec<Dim>,
-    /// Of an output: names of the positions in a row, for its classification.
-    pub labels: Option<Arc<[Arc<str>]>>,
-    /// Names of the values of a row, where somebody gave them.
-    pub features: Option<Arc<[Arc<str>]>>,
-    /// What callers see, where that is not what the model has.
-    pub outside: Option<Outside>,
-}
-
-/// A tensor's shape as callers see it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Outside {
-    /// The dimensions that callers see.
-    pub dims: Vec<Dim>,
-    /// The same values' shape in the model, if it is another one; -1 takes callers' sizes of
-    /// dimensions of any size, in their order.
-    pub inside: Option<Vec<i64>>,
-}
 
 /// What a version accepts and what it answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Signature {
-    /// Inputs, in the model's order.
+    /// Inputs, in the model's order; those with a default come last.
     pub inputs: Vec<TensorSpec>,
     /// Outputs, in the model's order.
     pub outputs: Vec<TensorSpec>,
@@ -75,179 +38,17 @@ pub struct Requested {
     pub classes: Option<NonZeroUsize>,
 }
 
-/// Tensors in the order of the signature's inputs or outputs.
-pub type Tensors = SmallVec<[Tensor; 4]>;
+/// Tensors in the order of the signature's inputs, or of the outputs asked for; none where an optional
+/// one is absent. Absent inputs at the end are left out.
+pub type Tensors = SmallVec<[Option<Tensor>; 4]>;
 
 /// Positions in a signature's outputs, in the order of the answer.
 pub type Selection = SmallVec<[usize; 8]>;
-
-/// Why a request does not fit a signature.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum SignatureError {
-    /// An input is missing, unknown, or there twice.
-    #[error("expected {expected} inputs but got {found}: expected [{wanted}], got [{got}]")]
-    Inputs {
-        /// How many the model has.
-        expected: usize,
-        /// How many came.
-        found: usize,
-        /// Their names.
-        wanted: String,
-        /// The names that came.
-        got: String,
-    },
-    /// Another element type.
-    #[error("input '{input}' has data type {found}, but the model expects {expected}")]
-    DataType {
-        /// Which input.
-        input: Arc<str>,
-        /// What the model has.
-        expected: DataType,
-        /// What came.
-        found: DataType,
-    },
-    /// Another shape.
-    #[error("input '{input}' has shape {found}, but the model expects {expected}")]
-    Shape {
-        /// Which input.
-        input: Arc<str>,
-        /// What the model has; -1 is any size.
-        expected: Dimensions,
-        /// What came.
-        found: Shape,
-    },
-    /// Two inputs disagree about a dimension that they share.
-    #[error(
-        "input '{input}' has {found} for dimension '{symbol}', but another input has {expected}"
-    )]
-    Disagree {
-        /// The later one.
-        input: Arc<str>,
-        /// The shared dimension's name.
-        symbol: Arc<str>,
-        /// What came first.
-        expected: i64,
-        /// What came here.
-        found: i64,
-    },
-    /// More rows than its owner allows.
-    #[error("inference request batch-size must be <= {most}, but the request has {found} rows")]
-    Rows {
-        /// What came.
-        found: u64,
-        /// What is allowed.
-        most: u64,
-    },
-    /// An output that the model does not have.
-    #[error("output '{output}' is not an output of the model, expected one of [{known}]")]
-    UnknownOutput {
-        /// What was asked for.
-        output: String,
-        /// What there is.
-        known: String,
-    },
-    /// An output whose values have no classes.
-    #[error("output '{output}': {source}")]
-    Classes {
-        /// Which one.
-        output: String,
-        /// Why.
-        source: ClassifyError,
-    },
-    /// An output that was asked for twice.
-    #[error("output '{output}' is asked for twice")]
-    RepeatedOutput {
-        /// Which one.
-        output: String,
-    },
-}
-
-impl Failure for SignatureError {
-    fn code(&self) -> Code {
-        match self {
-            Self::Inputs { .. }
-            | Self::DataType { .. }
-            | Self::Shape { .. }
-            | Self::Disagree { .. }
-            | Self::Rows { .. } => Code::Input,
-            Self::UnknownOutput { .. } | Self::RepeatedOutput { .. } => Code::Output,
-            Self::Classes { source, .. } => source.code(),
-        }
-    }
-}
 
 impl Requested {
     /// All values of an output.
     pub fn all_of(name: &str) -> Self {
         Self { name: name.to_owned(), classes: None }
-    }
-}
-
-impl TensorSpec {
-    /// What a model file says of a tensor, and nobody more.
-    pub fn new(name: impl Into<Arc<str>>, dtype: DataType, dims: Vec<Dim>) -> Self {
-        let name = name.into();
-        Self { name, dtype, dims, labels: None, features: None, outside: None }
-    }
-
-    /// The dimensions that callers see.
-    pub fn outer(&self) -> &[Dim] {
-        self.outside.as_ref().map_or(&self.dims, |outside| &outside.dims)
-    }
-
-    /// The shape that callers see, as the protocol writes it: -1 for any size.
-    pub fn shape(&self) -> Vec<i64> {
-        self.outer().iter().map(Dim::wire).collect()
-    }
-
-    // The same values in the shape that the model has.
-    fn inward(&self, tensor: &Tensor) -> Option<Tensor> {
-        let outside = self.outside.as_ref()?;
-        let inside = outside.inside.as_ref()?;
-        reshaped(tensor, outside.dims.iter().map(Dim::wire), inside.iter().copied())
-    }
-
-    // And in the one that callers see.
-    fn outward(&self, tensor: &Tensor) -> Option<Tensor> {
-        let outside = self.outside.as_ref()?;
-        let inside = outside.inside.as_ref()?;
-        reshaped(tensor, inside.iter().copied(), outside.dims.iter().map(Dim::wire))
-    }
-
-    fn admits(&self, tensor: &Tensor) -> Result<(), SignatureError> {
-        let input = || Arc::clone(&self.name);
-        if tensor.dtype() != self.dtype {
-            let (expected, found) = (self.dtype, tensor.dtype());
-            return Err(SignatureError::DataType { input: input(), expected, found });
-        }
-        let dims = self.outer();
-        let fits = tensor.shape().len() == dims.len()
-            && dims.iter().zip(tensor.shape().iter()).all(|(dim, &size)| dim.admits(size));
-        if fits {
-            return Ok(());
-        }
-        Err(SignatureError::Shape {
-            input: input(),
-            expected: Dimensions(self.shape()),
-            found: tensor.shape().clone(),
-        })
-    }
-}
-
-impl Dim {
-    /// The size as the protocol writes it, -1 for any.
-    pub fn wire(&self) -> i64 {
-        match self {
-            Self::Fixed(size) => *size,
-            Self::Any(_) => ANY,
-        }
-    }
-
-    fn admits(&self, size: i64) -> bool {
-        match self {
-            Self::Fixed(expected) => size == *expected,
-            Self::Any(_) => true,
-        }
     }
 }
 
@@ -258,16 +59,34 @@ impl Signature {
     ///
     /// [`SignatureError`], all but those about outputs.
     pub fn arrange(&self, given: &[NamedTensor]) -> Result<Tensors, SignatureError> {
-        if given.len() != self.inputs.len() {
+        if given.len() > self.inputs.len() {
             return Err(self.wrong_inputs(given));
         }
         let mut arranged = Tensors::new();
+        // Optional inputs that may yet be followed by one that is there: a model can have hundreds.
+        let mut absent = 0;
         for spec in &self.inputs {
-            // As many given as wanted, and each wanted one found: so none is unknown or repeated.
             let found = given.iter().find(|tensor| *tensor.name == *spec.name);
-            let tensor = &found.ok_or_else(|| self.wrong_inputs(given))?.tensor;
+            match found {
+                Some(found) => {
+                    arranged.extend((0..absent).map(|_| None));
+                    arranged.push(Some(found.tensor.clone()));
+                    absent = 0;
+                }
+                None if spec.optional => absent += 1,
+                None => return Err(self.wrong_inputs(given)),
+            }
+        }
+        // As many found as given: so none is unknown or repeated.
+        if arranged.iter().flatten().count() != given.len() {
+            return Err(self.wrong_inputs(given));
+        }
+        for (spec, tensor) in self.inputs.iter().zip(&mut arranged) {
+            let Some(tensor) = tensor else { continue };
             spec.admits(tensor)?;
-            arranged.push(spec.inward(tensor).unwrap_or_else(|| tensor.clone()));
+            if let Some(inner) = spec.inward(tensor) {
+                *tensor = inner;
+            }
         }
         self.agree(&arranged)?;
         Ok(arranged)
@@ -316,7 +135,7 @@ impl Signature {
         outputs: &mut Tensors,
     ) -> Result<(), SignatureError> {
         for (Requested { name, classes }, tensor) in requested.iter().zip(outputs) {
-            let Some(most) = *classes else { continue };
+            let (Some(most), Some(tensor)) = (*classes, tensor) else { continue };
             let spec = self.outputs.iter().find(|spec| *spec.name == **name);
             let labels = spec.and_then(|spec| spec.labels.as_deref()).unwrap_or_default();
             let classes = Classes { most, batched: self.is_batched(), labels };
@@ -329,47 +148,76 @@ impl Signature {
     /// Gives selected outputs the shapes that callers see.
     pub fn present(&self, selection: &Selection, outputs: &mut Tensors) {
         for (&position, tensor) in selection.iter().zip(outputs) {
-            let spec = self.outputs.get(position);
-            if let Some(outer) = spec.and_then(|spec| spec.outward(tensor)) {
+            let (Some(spec), Some(tensor)) = (self.outputs.get(position), tensor) else { continue };
+            if let Some(outer) = spec.outward(tensor) {
                 *tensor = outer;
             }
         }
     }
 
-    /// Whether callers see every input and output with a first dimension of any size: rows of a batch.
+    /// Checks that every output asked for by name has a value.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError::AbsentOutput`].
+    pub fn all_present(&self, asked: &[usize], found: &Tensors) -> Result<(), SignatureError> {
+        let mut pairs = asked.iter().zip(found);
+        let absent = pairs.find_map(|(&position, tensor)| {
+            self.outputs.get(position).filter(|_| tensor.is_none())
+        });
+        match absent {
+            Some(spec) => Err(SignatureError::AbsentOutput { output: Arc::clone(&spec.name) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Inputs that every request must have.
+    pub fn required(&self) -> impl Iterator<Item = &TensorSpec> {
+        self.inputs.iter().filter(|spec| !spec.optional)
+    }
+
+    /// Whether callers see every required input and every output with a first dimension of any size:
+    /// rows of a batch.
     pub fn is_batched(&self) -> bool {
-        let mut specs = self.inputs.iter().chain(&self.outputs);
+        let mut specs = self.required().chain(&self.outputs);
         specs.all(|spec| matches!(spec.outer().first(), Some(Dim::Any(_))))
     }
 
     /// Rows of checked inputs; 1 for a model without a batch dimension.
     pub fn rows(&self, inputs: &Tensors) -> u64 {
-        let first = inputs.first().and_then(|tensor| tensor.shape().first());
+        let first = inputs.first().and_then(|tensor| tensor.as_ref()?.shape().first());
         first.filter(|_| self.is_batched()).map_or(1, |&rows| rows.unsigned_abs())
     }
 
-    /// Checks that inputs agree in their rows, and have no more than that.
+    /// Checks that required inputs agree in their rows, and have no more than that.
     ///
     /// # Errors
     ///
     /// [`SignatureError::Disagree`], [`SignatureError::Rows`].
     pub fn check_rows(&self, inputs: &Tensors, most: u64) -> Result<(), SignatureError> {
-        let size = |tensor: &Tensor| tensor.shape().first().copied().unwrap_or(1);
-        let expected = inputs.first().map_or(1, size);
-        for (spec, tensor) in self.inputs.iter().zip(inputs) {
-            let found = size(tensor);
+        let mut rows = None;
+        for (spec, tensor) in self.given(inputs).filter(|(spec, _)| !spec.optional) {
+            let found = tensor.shape().first().copied().unwrap_or(1);
+            let expected = *rows.get_or_insert(found);
             if found != expected {
                 let (input, symbol) = (Arc::clone(&spec.name), Arc::from("batch"));
                 return Err(SignatureError::Disagree { input, symbol, expected, found });
             }
         }
-        let found = expected.unsigned_abs();
+        let found = rows.unwrap_or(1).unsigned_abs();
         if found > most { Err(SignatureError::Rows { found, most }) } else { Ok(()) }
+    }
+
+    fn given<'a>(
+        &'a self,
+        inputs: &'a Tensors,
+    ) -> impl Iterator<Item = (&'a TensorSpec, &'a Tensor)> {
+        self.inputs.iter().zip(inputs).filter_map(|(spec, tensor)| Some((spec, tensor.as_ref()?)))
     }
 
     fn agree(&self, tensors: &Tensors) -> Result<(), SignatureError> {
         let mut sizes: SmallVec<[(&Arc<str>, i64); 4]> = SmallVec::new();
-        for (spec, tensor) in self.inputs.iter().zip(tensors) {
+        for (spec, tensor) in self.given(tensors) {
             for (dim, &found) in spec.dims.iter().zip(tensor.shape().iter()) {
                 let Dim::Any(Some(symbol)) = dim else { continue };
                 match sizes.iter().find(|(known, _)| *known == symbol) {
@@ -386,35 +234,15 @@ impl Signature {
     }
 
     fn wrong_inputs(&self, given: &[NamedTensor]) -> SignatureError {
+        let (fewest, most) = (self.required().count(), self.inputs.len());
         SignatureError::Inputs {
-            expected: self.inputs.len(),
+            expected: if fewest == most { most.to_string() } else { format!("{fewest} to {most}") },
             found: given.len(),
             wanted: names(self.inputs.iter().map(|spec| &*spec.name)),
             got: names(given.iter().map(|tensor| &*tensor.name)),
         }
     }
 }
-
-impl fmt::Display for TensorSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}{}", self.name, self.dtype, Dimensions(self.shape()))
-    }
-}
-
-// Sizes of dimensions of any size move over in their order; none if the elements would not be as many.
-fn reshaped(
-    tensor: &Tensor,
-    from: impl Iterator<Item = i64>,
-    to: impl Iterator<Item = i64>,
-) -> Option<Tensor> {
-    let mut open = from.zip(tensor.shape().iter()).filter(|(dim, _)| *dim == ANY);
-    let to = to.map(|dim| if dim == ANY { open.next().map(|(_, &size)| size) } else { Some(dim) });
-    let dims: SmallVec<[i64; 4]> = to.collect::<Option<_>>()?;
-    tensor.reshaped(Shape::new(&dims).ok()?)
-}
-
-/// Any size, as the protocol writes it.
-const ANY: i64 = -1;
 
 // A request may name thousands of inputs; the message about them stays readable.
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -427,7 +255,8 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dim, NamedTensor, Outside, Requested, Signature, TensorSpec, Tensors};
+    use super::{NamedTensor, Requested, Signature, Tensors};
+    use crate::domain::spec::{Dim, Outside, TensorSpec};
     use crate::domain::tensor::buffer::Tensor;
     use crate::domain::tensor::dtype::DataType;
     use crate::domain::tensor::shape::Shape;
@@ -463,8 +292,9 @@ mod tests {
     fn inputs_come_out_in_the_order_of_the_model() {
         let tensors =
             signature().arrange(&[given("right", [3, 1]), given("left", [3, 2])]).unwrap();
-        assert_eq!(&tensors[0].shape()[..], [3, 2]);
-        assert_eq!(&tensors[1].shape()[..], [3, 1]);
+        let shapes: Vec<_> =
+            tensors.iter().flatten().map(|tensor| tensor.shape().to_vec()).collect();
+        assert_eq!(shapes, [[3, 2], [3, 1]]);
     }
 
     #[test]
@@ -477,6 +307,35 @@ mod tests {
         assert!(
             refusal(&[given("left", [3, 2]), given("x", [3, 2])]).contains("got ['left', 'x']")
         );
+    }
+
+    #[test]
+    fn an_optional_input_may_be_left_out_and_is_checked_where_it_is_not() {
+        let mut signature = signature();
+        signature.inputs.push(TensorSpec { optional: true, ..spec("bias", rows("batch", 1)) });
+        let both = [given("right", [3, 1]), given("left", [3, 2])];
+        let there = |tensors: Tensors| tensors.iter().map(Option::is_some).collect::<Vec<_>>();
+        assert_eq!(there(signature.arrange(&both).unwrap()), [true, true]);
+        signature
+            .inputs
+            .insert(0, TensorSpec { optional: true, ..spec("first", rows("batch", 1)) });
+        assert_eq!(there(signature.arrange(&both).unwrap()), [false, true, true]);
+        signature.inputs.remove(0);
+        let all = [&both[..], &[given("bias", [3, 1])]].concat();
+        assert_eq!(there(signature.arrange(&all).unwrap()), [true, true, true]);
+        let wrong = [&both[..], &[given("bias", [4, 1])]].concat();
+        assert!(signature.arrange(&wrong).unwrap_err().to_string().contains("'bias' has 4"));
+        let unknown = [&both[..], &[given("x", [3, 1])]].concat();
+        let text = signature.arrange(&unknown).unwrap_err().to_string();
+        assert!(text.starts_with("expected 2 to 3 inputs but got 3"), "{text}");
+        assert!(signature.is_batched());
+    }
+
+    #[test]
+    fn an_input_without_a_declared_shape_takes_any() {
+        let any = TensorSpec { any_shape: true, ..spec("x", Vec::new()) };
+        let signature = Signature { inputs: vec![any], outputs: Vec::new() };
+        assert!(signature.arrange(&[given("x", [3, 2])]).is_ok());
     }
 
     #[test]
@@ -496,9 +355,9 @@ mod tests {
             spec.outside = Some(Outside { dims, inside: Some(vec![-1]) });
         }
         let mut tensors = signature.arrange(&[given("x", [3, 1])]).unwrap();
-        assert_eq!(&tensors[0].shape()[..], [3]);
+        assert_eq!(&tensors[0].as_ref().unwrap().shape()[..], [3]);
         signature.present(&[0_usize].into_iter().collect(), &mut tensors);
-        assert_eq!(&tensors[0].shape()[..], [3, 1]);
+        assert_eq!(&tensors[0].as_ref().unwrap().shape()[..], [3, 1]);
         let wrong = signature.arrange(&[given("x", [1, 3])]).unwrap_err().to_string();
         assert_eq!(wrong, "input 'x' has shape [1,3], but the model expects [-1,1]");
     }
@@ -507,7 +366,7 @@ mod tests {
     fn rows_are_counted_and_must_agree() {
         let inputs = |left, right| -> Tensors {
             [given("left", [left, 2]), given("right", [right, 1])]
-                .map(|named| named.tensor)
+                .map(|named| Some(named.tensor))
                 .into_iter()
                 .collect()
         };
@@ -540,10 +399,13 @@ mod tests {
         let values: Vec<u8> =
             [0.25_f32, 0.75].iter().flat_map(|value| value.to_le_bytes()).collect();
         let values = Tensor::new(DataType::Fp32, shape(), values.into()).unwrap();
-        let mut outputs = Tensors::from_iter([flags.clone(), values]);
+        let mut outputs = Tensors::from_iter([Some(flags.clone()), Some(values)]);
         signature.classify(&requested, &mut outputs).unwrap();
-        assert_eq!(outputs[0], flags);
-        assert_eq!(outputs[1].elements().collect::<Vec<_>>(), [b"0.750000:1:yes"]);
+        assert_eq!(outputs[0], Some(flags));
+        assert_eq!(
+            outputs[1].as_ref().unwrap().elements().collect::<Vec<_>>(),
+            [b"0.750000:1:yes"]
+        );
         // Refused before the model runs.
         let text = signature.select(&[asking("sum")]).unwrap_err().to_string();
         assert!(text.starts_with("output 'sum': classification of BOOL is not offered"), "{text}");

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -120,7 +121,119 @@ def external() -> ModelProto:
     return whole
 
 
-def node(kind: str, inputs: list[str], outputs: list[str], **attributes: GraphProto) -> NodeProto:
+def zipmaps() -> ModelProto:
+    """Gives scores of three classes as two lists of maps, as converters of classifiers do."""
+    scores = helper.make_tensor_value_info("scores", FLOAT, ["rows", 3])
+    nodes = [
+        node("MatMul", ["x", "weights"], ["scores"]),
+        node("ZipMap", ["scores"], ["by_name"], classlabels_strings=["ja", "nein", 'so "so"']),
+        node("ZipMap", ["scores"], ["by_number"], classlabels_int64s=[7, -1, 0]),
+    ]
+    for zipmap in nodes[1:]:
+        zipmap.domain = "ai.onnx.ml"
+    keys = {"by_name": TEXT, "by_number": INT64}
+    given = [ValueInfoProto(name=name, type=maps(key)) for name, key in keys.items()]
+    weights = np.arange(12, dtype=np.float32).reshape(4, 3)
+    initial = [onnx.numpy_helper.from_array(weights, "weights")]
+    taken = [tensor("x", FLOAT, ["rows", 4])]
+    return model(helper.make_graph(nodes, "zipmaps", taken, [*given, scores], initial))
+
+
+def zipmaps_external() -> ModelProto:
+    """The same, with its weights in `weights.bin`: 12 floats that the test brings along."""
+    whole = zipmaps()
+    part = whole.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(part, "weights.bin")
+    part.ClearField("raw_data")
+    return whole
+
+
+def left_out() -> ModelProto:
+    """Answers with a tensor, and with a sequence that the protocol cannot carry."""
+    parts = helper.make_tensor_sequence_value_info("parts", FLOAT, ["rows", 4])
+    nodes = [node("SequenceConstruct", ["x"], ["parts"]), node("Neg", ["x"], ["y"])]
+    taken, given = tensor("x", FLOAT, ["rows", 4]), tensor("y", FLOAT, ["rows", 4])
+    return model(helper.make_graph(nodes, "left_out", [taken], [parts, given]))
+
+
+def takes_sequence() -> ModelProto:
+    """Takes a sequence of tensors, which nobody can send."""
+    taken = helper.make_tensor_sequence_value_info("x", FLOAT, ["rows"])
+    made = [node("ConcatFromSequence", ["x"], ["y"], axis=0)]
+    return model(helper.make_graph(made, "takes", [taken], [tensor("y", FLOAT, ["rows"])]))
+
+
+def lower() -> ModelProto:
+    """Makes letters small, in the main graph and in a branch, by rules that no machine has."""
+
+    def small(taken: str, given: str) -> NodeProto:
+        return node(
+            "StringNormalizer", [taken], [given], case_change_action="LOWER", locale="xx_NOWHERE"
+        )
+
+    inner = tensor("z", TEXT, ["some"])
+    branches = {
+        "then_branch": helper.make_graph([small("x", "z")], "then", [], [inner]),
+        "else_branch": helper.make_graph([node("Identity", ["x"], ["z"])], "else", [], [inner]),
+    }
+    nodes = [small("x", "y"), node("If", ["yes"], ["z"], **branches)]
+    yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+    given = [tensor("y", TEXT, ["some"]), tensor("z", TEXT, ["some"])]
+    return model(helper.make_graph(nodes, "lower", [tensor("x", TEXT, ["rows"])], given, [yes]))
+
+
+def defaults() -> ModelProto:
+    """Adds a bias that has a default."""
+    taken = [tensor("bias", FLOAT, [2]), tensor("x", FLOAT, ["rows", 2])]
+    given = [tensor("y", FLOAT, ["rows", 2])]
+    bias = helper.make_tensor("bias", FLOAT, [2], [10.0, 20.0])
+    made = [node("Add", ["x", "bias"], ["y"])]
+    return model(helper.make_graph(made, "defaults", taken, given, [bias]))
+
+
+def optional() -> ModelProto:
+    """Takes a tensor or none, says whether it came, and gives it back."""
+    floats = helper.make_tensor_type_proto(FLOAT, ["rows"])
+    some = helper.make_optional_type_proto(floats)
+    taken = ValueInfoProto(name="x", type=some)
+    given = [tensor("came", TensorProto.BOOL, []), ValueInfoProto(name="y", type=some)]
+    nodes = [node("OptionalHasElement", ["x"], ["came"]), node("Identity", ["x"], ["y"])]
+    return model(helper.make_graph(nodes, "optional", [taken], given))
+
+
+def shapeless() -> ModelProto:
+    """Gives back a tensor of any shape, and says of none what it is."""
+    taken, given = tensor("x", FLOAT, []), tensor("y", FLOAT, [])
+    made = [node("Identity", ["x"], ["y"])]
+    whole = model(helper.make_graph(made, "shapeless", [taken], [given]))
+    for value in (whole.graph.input[0], whole.graph.output[0]):
+        value.type.tensor_type.ClearField("shape")
+    return whole
+
+
+def constant() -> ModelProto:
+    """Takes nothing, and answers 42, a scalar."""
+    answer = helper.make_tensor("answer", INT64, [], [42])
+    made = [node("Constant", [], ["y"], value=answer)]
+    return model(helper.make_graph(made, "constant", [], [tensor("y", INT64, [])]))
+
+
+def halves() -> ModelProto:
+    """Gives back floats of two bytes, of both kinds."""
+    kinds = {"h": TensorProto.FLOAT16, "b": TensorProto.BFLOAT16}
+    taken = [tensor(name, kind, ["rows"]) for name, kind in kinds.items()]
+    given = [tensor(f"{name}_out", kind, ["rows"]) for name, kind in kinds.items()]
+    nodes = [node("Identity", [name], [f"{name}_out"]) for name in kinds]
+    return model(helper.make_graph(nodes, "halves", taken, given))
+
+
+def maps(key: int) -> onnx.TypeProto:
+    """The type of what a ZipMap makes: a list of maps from classes to scores."""
+    element = helper.make_map_type_proto(key, helper.make_tensor_type_proto(FLOAT, []))
+    return helper.make_sequence_type_proto(element)
+
+
+def node(kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> NodeProto:
     return helper.make_node(kind, inputs, outputs, **attributes)
 
 
@@ -129,14 +242,33 @@ def tensor(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
 
 
 def model(graph: GraphProto) -> ModelProto:
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
+    domains = {node.domain for node in graph.node} - {""}
+    opsets = [("", 19), *((domain, 3) for domain in sorted(domains))]
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets])
     made.ir_version = 9
     onnx.checker.check_model(made)
     return made
 
 
 def main(folder: Path) -> None:
-    makers: list[Callable[[], ModelProto]] = [heavy, loop, sequence, float8, text, external]
+    makers: list[Callable[[], ModelProto]] = [
+        heavy,
+        loop,
+        sequence,
+        float8,
+        text,
+        external,
+        zipmaps,
+        zipmaps_external,
+        left_out,
+        takes_sequence,
+        lower,
+        defaults,
+        optional,
+        shapeless,
+        constant,
+        halves,
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     for make in makers:
         part = folder / f".{make.__name__}.{os.getpid()}"

@@ -18,7 +18,7 @@ use crate::domain::caller::Caller;
 use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, excerpt};
 use crate::domain::model::{ModelName, VersionNumber};
-use crate::domain::signature::TensorSpec;
+use crate::domain::spec::TensorSpec;
 use crate::serving::registry::snapshot::Entry;
 use crate::serving::registry::state::State as VersionState;
 

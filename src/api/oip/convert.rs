@@ -8,8 +8,9 @@ use crate::api::oip::parameters::{self, FromProtobuf, ParameterError};
 use crate::api::oip::pb::inference as pb;
 use crate::api::oip::service::{Call, IndexEntry, ModelMetadata, ServerMetadata, TensorMetadata};
 use crate::domain::failure::{Code, Failure, excerpt};
-use crate::domain::inference::Answer;
+use crate::domain::inference::{Answer, LABELS};
 use crate::domain::signature::{NamedTensor, Requested};
+use crate::domain::spec::TensorSpec;
 use crate::domain::tensor::buffer::{Tensor, TensorError};
 use crate::domain::tensor::dtype::DataType;
 use crate::domain::tensor::shape::{Shape, ShapeError};
@@ -305,11 +306,11 @@ pub fn response(answer: &Answer, echo: Echo) -> pb::ModelInferResponse {
     // None of them has a name of ours.
     parameters.extend(echo.parameters);
     let outputs =
-        answer.named_outputs().map(|(name, tensor)| pb::model_infer_response::InferOutputTensor {
-            name: name.to_owned(),
+        answer.present().map(|(spec, tensor)| pb::model_infer_response::InferOutputTensor {
+            name: spec.name.to_string(),
             datatype: tensor.dtype().name().to_owned(),
             shape: tensor.shape().to_vec(),
-            parameters: BTreeMap::new(),
+            parameters: labels_of(spec),
             contents: None,
         });
     pb::ModelInferResponse {
@@ -318,8 +319,13 @@ pub fn response(answer: &Answer, echo: Echo) -> pb::ModelInferResponse {
         id: echo.id,
         parameters,
         outputs: outputs.collect(),
-        raw_output_contents: answer.outputs.iter().map(|tensor| tensor.data().clone()).collect(),
+        raw_output_contents: answer.present().map(|(_, tensor)| tensor.data().clone()).collect(),
     }
+}
+
+fn labels_of(spec: &TensorSpec) -> BTreeMap<String, pb::InferParameter> {
+    let labels = spec.labels_json.iter();
+    labels.map(|labels| (LABELS.to_owned(), text(labels.to_string()))).collect()
 }
 
 /// Writes what the server says of itself.
@@ -347,7 +353,7 @@ pub fn model_metadata(metadata: ModelMetadata) -> pb::ModelMetadataResponse {
         platform: metadata.platform.to_owned(),
         inputs: tensors(metadata.inputs),
         outputs: tensors(metadata.outputs),
-        properties: metadata.properties.into_iter().collect(),
+        properties: metadata.properties,
     }
 }
 

@@ -9,9 +9,10 @@ use smallvec::SmallVec;
 use crate::api::oip::binary::{BinaryError, Parts};
 use crate::api::oip::parameters::{self, FromJson, ParameterError};
 use crate::domain::failure::{Code, Failure, excerpt};
-use crate::domain::inference::Answer;
+use crate::domain::inference::{Answer, LABELS};
 use crate::domain::json::{JsonError, Next, Scanner};
 use crate::domain::signature::{NamedTensor, Requested};
+use crate::domain::spec::TensorSpec;
 use crate::domain::tensor::json::{self, DataError};
 use crate::domain::tensor::object::{Object, ObjectError};
 use crate::domain::tensor::shape::Shape;
@@ -243,26 +244,25 @@ pub fn write(answer: &Answer, body: &InferBody) -> Result<AnswerBody, DataError>
     let mut out = Vec::with_capacity(512);
     let mut binary = SmallVec::<[Bytes; 4]>::new();
     write_head(answer, body, &mut out);
-    for (index, (name, tensor)) in answer.named_outputs().enumerate() {
+    for (index, (spec, tensor)) in answer.present().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         out.extend_from_slice(b"{\"name\":");
-        json::string(name, &mut out);
+        json::string(&spec.name, &mut out);
         out.extend_from_slice(b",\"datatype\":\"");
         out.extend_from_slice(tensor.dtype().name().as_bytes());
         out.extend_from_slice(b"\",\"shape\":");
         write_shape(tensor.shape(), &mut out);
-        if body.form.is_binary(name) {
-            out.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
-            number(tensor.data().len(), &mut out);
-            out.extend_from_slice(b"}}");
+        let is_binary = body.form.is_binary(&spec.name);
+        write_parameters(spec, is_binary.then(|| tensor.data().len()), &mut out);
+        if is_binary {
             binary.push(tensor.data().clone());
         } else {
             out.extend_from_slice(b",\"data\":");
             json::write(tensor, &mut out)?;
-            out.push(b'}');
         }
+        out.push(b'}');
     }
     out.extend_from_slice(b"]}");
     let json_length = (!binary.is_empty()).then_some(out.len());
@@ -289,6 +289,24 @@ fn write_head(answer: &Answer, body: &InferBody, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&body.echo);
     out.extend_from_slice(b"},\"outputs\":[");
+}
+
+fn write_parameters(spec: &TensorSpec, binary_size: Option<usize>, out: &mut Vec<u8>) {
+    if binary_size.is_none() && spec.labels_json.is_none() {
+        return;
+    }
+    out.extend_from_slice(b",\"parameters\":{");
+    if let Some(size) = binary_size {
+        out.extend_from_slice(b"\"binary_data_size\":");
+        number(size, out);
+    }
+    if let Some(labels) = &spec.labels_json {
+        out.extend_from_slice(if binary_size.is_some() { b",\"" } else { b"\"" });
+        out.extend_from_slice(LABELS.as_bytes());
+        out.extend_from_slice(b"\":");
+        json::string(labels, out);
+    }
+    out.push(b'}');
 }
 
 fn write_shape(shape: &Shape, out: &mut Vec<u8>) {

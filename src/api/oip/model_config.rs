@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::api::oip::pb::inference as pb;
 use crate::domain::model::ModelName;
-use crate::domain::signature::TensorSpec;
+use crate::domain::spec::TensorSpec;
 use crate::domain::tensor::dtype::DataType;
 use crate::serving::registry::version::Terms;
 
@@ -30,6 +30,8 @@ struct TensorConfig {
     data_type: &'static str,
     /// Without the batch dimension, if the model has one; -1 for any size.
     dims: Vec<i64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    optional: bool,
     /// The same values' shape in the model, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reshape: Option<Reshape>,
@@ -51,6 +53,7 @@ impl ModelConfig {
                 name: spec.name.to_string(),
                 data_type: type_name(spec.dtype),
                 dims: without_batch(spec.shape()),
+                optional: spec.optional,
                 reshape: spec
                     .outside
                     .as_ref()
@@ -79,6 +82,7 @@ impl ModelConfig {
             data_type: number(tensor.data_type),
             name: tensor.name,
             dims: tensor.dims,
+            optional: tensor.optional,
             reshape: tensor.reshape.map(|Reshape { shape }| pb::ModelTensorReshape { shape }),
             ..pb::ModelInput::default()
         });

@@ -7,7 +7,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::domain::failure::{Code, Failure};
-use crate::domain::signature::{Dim, NamedTensor, Signature, TensorSpec};
+use crate::domain::signature::{NamedTensor, Signature};
+use crate::domain::spec::{Dim, TensorSpec};
 use crate::domain::tensor::buffer::{Tensor, TensorError};
 use crate::domain::tensor::shape::{Shape, ShapeError};
 
@@ -51,8 +52,9 @@ impl Failure for RawError {
 ///
 /// [`RawError`].
 pub fn read(signature: &Signature, body: Bytes) -> Result<NamedTensor, RawError> {
-    let [spec] = signature.inputs.as_slice() else {
-        return Err(RawError::Inputs { found: signature.inputs.len() });
+    let mut required = signature.required();
+    let (Some(spec), None) = (required.next(), required.next()) else {
+        return Err(RawError::Inputs { found: signature.required().count() });
     };
     let shape = shape(spec, signature.is_batched(), body.len())?;
     let data = match spec.dtype.size() {
@@ -97,7 +99,8 @@ fn element(body: &Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::read;
-    use crate::domain::signature::{Dim, Signature, TensorSpec};
+    use crate::domain::signature::Signature;
+    use crate::domain::spec::{Dim, TensorSpec};
     use crate::domain::tensor::dtype::DataType;
 
     fn one(dtype: DataType, dims: Vec<Dim>) -> Signature {

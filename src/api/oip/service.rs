@@ -14,9 +14,10 @@ use crate::control::action::{Action, Change};
 use crate::control::change::Changes;
 use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::inference::{Answer, Inference, InferenceId, Purpose};
+use crate::domain::inference::{Answer, Inference, InferenceId, LABELS, Purpose};
 use crate::domain::model::{ModelName, VersionChoice};
-use crate::domain::signature::{NamedTensor, Requested, TensorSpec};
+use crate::domain::signature::{NamedTensor, Requested};
+use crate::domain::spec::TensorSpec;
 use crate::serving::gateway::infer::{Gateway, Ticket};
 use crate::serving::registry::snapshot::Snapshot;
 use crate::serving::registry::state::State;
@@ -346,6 +347,16 @@ fn properties(version: &Version) -> BTreeMap<String, String> {
             properties.insert(format!("features.{}", spec.name), features.join(","));
         }
     }
+    let signature = &terms.signature;
+    let optional = signature.inputs.iter().filter(|spec| spec.optional);
+    let optional: Vec<&str> = optional.map(|spec| &*spec.name).collect();
+    if !optional.is_empty() {
+        properties.insert("optional_inputs".to_owned(), optional.join(","));
+    }
+    let labelled =
+        signature.outputs.iter().filter_map(|spec| Some((spec, spec.labels_json.as_ref()?)));
+    properties
+        .extend(labelled.map(|(spec, json)| (format!("{LABELS}.{}", spec.name), json.to_string())));
     properties
 }
 

@@ -11,7 +11,8 @@ use clap::Args;
 use crate::app::config;
 use crate::app::wiring::House;
 use crate::domain::model::{ModelName, VersionKey};
-use crate::domain::signature::{Dim, Signature, TensorSpec};
+use crate::domain::signature::Signature;
+use crate::domain::spec::{Dim, TensorSpec};
 use crate::serving::batching::queue::Placement;
 use crate::serving::registry::version::Version;
 use crate::serving::repository::golden;
@@ -177,9 +178,12 @@ fn describe(report: &mut Report, house: &House, path: &Path) {
         return problem(report, &error.to_string());
     }
     match session::inspect(&house.library, path) {
-        Ok(Inspection { signature, opset, producer }) => {
+        Ok(Inspection { signature, notes, opset, producer }) => {
             about(report, bytes, opset.map(i64::from), producer);
             tensors(report, &signature);
+            for note in notes {
+                line(report, "note", &note);
+            }
         }
         Err(error) => {
             about(report, bytes, None, None);
@@ -246,7 +250,9 @@ fn with_symbols(spec: &TensorSpec) -> String {
             Dim::Any(None) => "any".to_owned(),
         })
         .collect();
-    format!("{} {}[{}]", spec.name, spec.dtype, symbols.join(","))
+    let optional = if spec.optional { ", optional" } else { "" };
+    let shape = if spec.any_shape { "any shape".to_owned() } else { symbols.join(",") };
+    format!("{} {}[{shape}]{optional}", spec.name, spec.dtype)
 }
 
 fn line(report: &mut Report, what: &str, text: &str) {

@@ -3,6 +3,7 @@
 use crate::domain::failure::excerpt;
 use crate::domain::tensor::buffer::Tensor;
 use crate::domain::tensor::dtype::DataType;
+use crate::domain::tensor::half::{BF16, FP16};
 
 /// How far apart floating-point values may be: `|found - expected| <= atol + rtol * |expected|`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +35,12 @@ pub fn difference(found: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Op
         DataType::Fp32 => {
             floats(found, expected, tolerance, |bytes| f32::from_le_bytes(bytes).into())
         }
+        DataType::Fp16 => {
+            floats(found, expected, tolerance, |bytes| FP16.widen(u16::from_le_bytes(bytes)).into())
+        }
+        DataType::Bf16 => {
+            floats(found, expected, tolerance, |bytes| BF16.widen(u16::from_le_bytes(bytes)).into())
+        }
         DataType::Fp64 => floats(found, expected, tolerance, f64::from_le_bytes),
         DataType::Bytes => {
             let mut pairs = found.elements().zip(expected.elements());
@@ -53,9 +60,7 @@ pub fn difference(found: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Op
         | DataType::Int8
         | DataType::Int16
         | DataType::Int32
-        | DataType::Int64
-        | DataType::Fp16
-        | DataType::Bf16 => exact(found, expected),
+        | DataType::Int64 => exact(found, expected),
     }
 }
 
@@ -94,6 +99,21 @@ mod tests {
         let shape = Shape::new(&[i64::try_from(values.len()).unwrap()]).unwrap();
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Tensor::new(DataType::Fp32, shape, bytes.into()).unwrap()
+    }
+
+    #[test]
+    fn floats_of_two_bytes_have_the_tolerance_too() {
+        for (dtype, one, next) in
+            [(DataType::Fp16, 0x3C00, 0x3C01), (DataType::Bf16, 0x3F80, 0x3F81)]
+        {
+            let tensor = |bits: u16| {
+                let data = bits.to_le_bytes().to_vec().into();
+                Tensor::new(dtype, Shape::new(&[1]).unwrap(), data).unwrap()
+            };
+            let (one, next) = (tensor(one), tensor(next));
+            assert!(difference(&next, &one, Tolerance::default()).is_some());
+            assert_eq!(difference(&next, &one, Tolerance { rtol: 1e-2, atol: 0.0 }), None);
+        }
     }
 
     #[test]

@@ -4,12 +4,15 @@
 //! protocol says. Numbers go from decimal to their own type in one rounding, never through a wider
 //! one, and come back as the shortest text that reads as the same number.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::domain::failure::excerpt;
 use crate::domain::json::{JsonError, Next, Scanner};
 use crate::domain::tensor::buffer::{LENGTH, Tensor, TensorError};
 use crate::domain::tensor::dtype::DataType;
+use crate::domain::tensor::half::{BF16, FP16, Half};
 use crate::domain::tensor::shape::Shape;
 
 /// Why JSON is not the tensor it claims to be, or a tensor cannot be JSON.
@@ -37,12 +40,6 @@ pub enum DataError {
         expected: usize,
         /// Values that came.
         found: usize,
-    },
-    /// A type that has no form in JSON here.
-    #[error("{dtype} has no form in JSON, send and ask for it as binary data")]
-    NoForm {
-        /// The type.
-        dtype: DataType,
     },
     /// An output string that is not text.
     #[error("element {index} is not UTF-8, ask for this output as binary data")]
@@ -80,7 +77,8 @@ pub fn read(scanner: &mut Scanner<'_>, dtype: DataType, shape: Shape) -> Result<
         DataType::Fp32 => values.read(scanner, dtype, float(f32::is_finite, f32::to_le_bytes))?,
         DataType::Fp64 => values.read(scanner, dtype, float(f64::is_finite, f64::to_le_bytes))?,
         DataType::Bytes => values.read_strings(scanner)?,
-        DataType::Fp16 | DataType::Bf16 => return Err(DataError::NoForm { dtype }),
+        DataType::Fp16 => values.read(scanner, dtype, half(FP16))?,
+        DataType::Bf16 => values.read(scanner, dtype, half(BF16))?,
     }
     let (expected, found) = (shape.elements(), values.count);
     if found != expected {
@@ -95,7 +93,7 @@ pub fn read(scanner: &mut Scanner<'_>, dtype: DataType, shape: Shape) -> Result<
 ///
 /// # Errors
 ///
-/// [`DataError::NoForm`], [`DataError::NotText`].
+/// [`DataError::NotText`].
 pub fn write(tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), DataError> {
     match tensor.dtype() {
         DataType::Bool => numbers(tensor, out, |[value]: [u8; 1], out| {
@@ -112,7 +110,9 @@ pub fn write(tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), DataError> {
         DataType::Fp32 => numbers(tensor, out, |bytes, out| real(f32::from_le_bytes(bytes), out)),
         DataType::Fp64 => numbers(tensor, out, |bytes, out| real(f64::from_le_bytes(bytes), out)),
         DataType::Bytes => return strings(tensor, out),
-        dtype @ (DataType::Fp16 | DataType::Bf16) => return Err(DataError::NoForm { dtype }),
+        // As the FP32 of the same value: short, and exact also for who reads it as that.
+        DataType::Fp16 => numbers(tensor, out, |bytes, out| half_real(FP16, bytes, out)),
+        DataType::Bf16 => numbers(tensor, out, |bytes, out| half_real(BF16, bytes, out)),
     }
     Ok(())
 }
@@ -196,21 +196,31 @@ fn float<T: fast_float2::FastFloat, const N: usize>(
     bytes: impl Fn(T) -> [u8; N] + Copy,
 ) -> impl Fn(&mut Scanner<'_>) -> Result<Option<[u8; N]>, JsonError> + Copy {
     move |scanner| {
-        let next = scanner.peek()?;
-        let quoted = if next == Next::String { Some(scanner.string()?) } else { None };
-        let text = match (&quoted, next) {
-            (Some(text), _) => &**text,
-            (None, Next::Number) => scanner.number()?,
-            (None, _) => return Ok(None),
-        };
-        let literal = matches!(text, "NaN" | "Infinity" | "-Infinity");
-        if quoted.is_some() && !literal {
-            return Ok(None);
-        }
+        let Some(text) = float_text(scanner)? else { return Ok(None) };
         // A finite number that the type can only hold as infinity is an error, not an infinity.
-        let value = fast_float2::parse::<T, _>(text).ok();
-        Ok(value.filter(|&value| literal || is_finite(value)).map(bytes))
+        let value = fast_float2::parse::<T, _>(&*text).ok();
+        Ok(value.filter(|&value| is_finite(value) || is_literal(&text)).map(bytes))
     }
+}
+
+fn half(half: Half) -> impl Fn(&mut Scanner<'_>) -> Result<Option<[u8; 2]>, JsonError> + Copy {
+    move |scanner| {
+        let text = float_text(scanner)?;
+        Ok(text.and_then(|text| half.read(&text)).map(u16::to_le_bytes))
+    }
+}
+
+// A number as it is written; the three literals may be strings too.
+fn float_text<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, JsonError> {
+    match scanner.peek()? {
+        Next::Number => Ok(Some(Cow::Borrowed(scanner.number()?))),
+        Next::String => Ok(Some(scanner.string()?).filter(|text| is_literal(text))),
+        Next::Object | Next::Array | Next::Bool | Next::Null => Ok(None),
+    }
+}
+
+fn is_literal(text: &str) -> bool {
+    matches!(text, "NaN" | "Infinity" | "-Infinity")
 }
 
 fn numbers<const N: usize>(
@@ -250,6 +260,10 @@ pub fn string(text: &str, out: &mut Vec<u8>) {
 
 fn int(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn half_real(half: Half, bytes: [u8; 2], out: &mut Vec<u8>) {
+    real(half.widen(u16::from_le_bytes(bytes)), out);
 }
 
 fn real(value: impl zmij::Float, out: &mut Vec<u8>) {
@@ -298,6 +312,8 @@ mod tests {
             ("[\"1\"]", DataType::Fp32, "value \"1\" at byte 1 is no FP32"),
             ("[1e39]", DataType::Fp32, "value 1e39 at byte 1 is no FP32"),
             ("[null]", DataType::Bool, "value null at byte 1 is no BOOL"),
+            ("[65520]", DataType::Fp16, "value 65520 at byte 1 is no FP16"),
+            ("[true]", DataType::Bf16, "value true at byte 1 is no BF16"),
             ("[{\"a\": 1}]", DataType::Fp64, "value {\"a\": 1} at byte 1 is no FP64"),
         ] {
             assert_eq!(parse(data, dtype, &[1]).unwrap_err(), expected);
@@ -307,9 +323,20 @@ mod tests {
     #[test]
     fn infinities_and_nan_go_both_ways_as_literals_and_as_strings() {
         for data in ["[NaN,Infinity,-Infinity]", "[\"NaN\",\"Infinity\",\"-Infinity\"]"] {
-            let tensor = parse(data, DataType::Fp64, &[3]).unwrap();
-            assert_eq!(text(&tensor), "[NaN,Infinity,-Infinity]");
+            for dtype in [DataType::Fp64, DataType::Fp32, DataType::Fp16, DataType::Bf16] {
+                let tensor = parse(data, dtype, &[3]).unwrap();
+                assert_eq!(text(&tensor), "[NaN,Infinity,-Infinity]");
+            }
         }
+    }
+
+    #[test]
+    fn floats_of_two_bytes_are_written_as_the_fp32_of_their_value() {
+        let tensor = parse("[0.1, -2, 65504]", DataType::Fp16, &[3]).unwrap();
+        assert_eq!(tensor.data()[..], [0x66, 0x2E, 0x00, 0xC0, 0xFF, 0x7B]);
+        assert_eq!(text(&tensor), "[0.099975586,-2.0,65504.0]");
+        let tensor = parse("[0.1, 3e38]", DataType::Bf16, &[2]).unwrap();
+        assert_eq!(text(&tensor), "[0.100097656,3.0040553e+38]");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use crate::domain::failure::{Code, Failure};
 use crate::domain::inference::{Answer, DEFAULT_VARIANT, Inference, InferenceId, Origin, Purpose};
+use crate::domain::misfit::SignatureError;
 use crate::domain::phase::{Phase, Timeline};
 use crate::domain::prediction::Prediction;
-use crate::domain::signature::SignatureError;
 use crate::platform::clock::Clock;
 use crate::platform::telemetry::page::Metrics;
 use crate::platform::telemetry::versions::Ended;
@@ -169,7 +169,7 @@ impl Gateway {
         }
         let selection = signature.select(&inference.requested)?;
         let origin = Arc::clone(lease.origin());
-        let output_names = Arc::clone(lease.output_names());
+        let signature = Arc::clone(lease.signature());
         let queue = lease.queue().clone();
         ticket.enter(Phase::Queue);
         let work = Work { inputs, outputs: selection.clone(), deadline: inference.deadline };
@@ -179,15 +179,16 @@ impl Gateway {
             ticket.timeline.enter(Phase::Encode, ended);
         }
         let mut outputs = result?;
-        if let Some(lease) = &ticket.lease {
-            lease.signature().present(&selection, &mut outputs);
-            if inference.requested.iter().any(|output| output.classes.is_some()) {
-                // On this thread, also after a run elsewhere: a million values take about 10 ms.
-                lease.signature().classify(&inference.requested, &mut outputs)?;
-            }
+        signature.present(&selection, &mut outputs);
+        if inference.requested.iter().any(|output| output.classes.is_some()) {
+            // On this thread, also after a run elsewhere: a million values take about 10 ms.
+            signature.classify(&inference.requested, &mut outputs)?;
         }
         let (id, variant) = (inference.id, DEFAULT_VARIANT);
-        Ok(Answer { id, origin, variant, output_names, selection, outputs })
+        if !inference.requested.is_empty() {
+            signature.all_present(&selection, &outputs)?;
+        }
+        Ok(Answer { id, origin, variant, signature, selection, outputs })
     }
 }
 

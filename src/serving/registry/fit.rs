@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::domain::compat::Compat;
-use crate::domain::signature::{Dim, Outside, Signature, TensorSpec};
+use crate::domain::signature::Signature;
+use crate::domain::spec::{Dim, Outside, TensorSpec};
 use crate::domain::tensor::shape::Dimensions;
 use crate::serving::registry::version::Terms;
 use crate::serving::repository::declared::Declared;
@@ -122,6 +123,7 @@ pub fn fit(file: &Signature, declared: &Declared, compat: Compat) -> Result<Term
         spec.features = Some(features.iter().map(|name| name.as_str().into()).collect());
     }
     let file = manifest.file_name().into();
+    let signature = Arc::new(signature);
     Ok(Terms { signature, max_rows, file, config: declared.sha256 })
 }
 
@@ -238,7 +240,8 @@ const RESHAPE: &str = "; say so with model_shape, in config.pbtxt with `reshape 
 mod tests {
     use super::fit;
     use crate::domain::compat::Compat;
-    use crate::domain::signature::{Dim, Signature, TensorSpec};
+    use crate::domain::signature::Signature;
+    use crate::domain::spec::{Dim, TensorSpec};
     use crate::domain::tensor::dtype::DataType;
     use crate::serving::repository::declared::Declared;
     use crate::serving::repository::manifest;

@@ -405,7 +405,11 @@ fn check(engine: &dyn Engine, cases: &[Case]) -> Result<(), PrepareError> {
         let found = run_once(engine, &inputs, &outputs);
         let found = found.map_err(|error| wrong(error.to_string()))?;
         for (found, expected) in found.iter().zip(&case.outputs) {
-            if let Some(text) = compare::difference(found, &expected.tensor, case.tolerance) {
+            let text = match found {
+                Some(found) => compare::difference(found, &expected.tensor, case.tolerance),
+                None => Some("has no value".to_owned()),
+            };
+            if let Some(text) = text {
                 return Err(wrong(format!("output '{}' {text}", expected.name)));
             }
         }

@@ -17,7 +17,6 @@ use crate::serving::runtime::engine::Facts;
 pub struct Version {
     origin: Arc<Origin>,
     terms: Terms,
-    output_names: Arc<[Arc<str>]>,
     queue: Queue,
     metrics: Arc<VersionMetrics>,
     draining: AtomicBool,
@@ -28,7 +27,7 @@ pub struct Version {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Terms {
     /// What it accepts and answers.
-    pub signature: Signature,
+    pub signature: Arc<Signature>,
     /// Rows that one request may have, if there is a bound.
     pub max_rows: Option<u64>,
     /// Name of the model's file.
@@ -63,10 +62,8 @@ impl Version {
         metrics: Arc<VersionMetrics>,
         bell: Bell,
     ) -> Self {
-        let outputs = &terms.signature.outputs;
-        let output_names = outputs.iter().map(|spec| Arc::clone(&spec.name)).collect();
         let draining = AtomicBool::new(false);
-        Self { origin: Arc::new(origin), terms, output_names, queue, metrics, draining, bell }
+        Self { origin: Arc::new(origin), terms, queue, metrics, draining, bell }
     }
 
     /// Which version it is.
@@ -85,7 +82,7 @@ impl Version {
     }
 
     /// What it accepts and answers.
-    pub fn signature(&self) -> &Signature {
+    pub fn signature(&self) -> &Arc<Signature> {
         &self.terms.signature
     }
 
@@ -97,11 +94,6 @@ impl Version {
     /// What its loading found out.
     pub fn facts(&self) -> &Facts {
         self.queue.engine().facts()
-    }
-
-    /// Names of all its outputs, shared with its answers.
-    pub fn output_names(&self) -> &Arc<[Arc<str>]> {
-        &self.output_names
     }
 
     /// Where its requests wait and run.

@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::domain::signature::{Dim, NamedTensor, Signature, SignatureError, TensorSpec, Tensors};
+use crate::domain::misfit::SignatureError;
+use crate::domain::signature::{NamedTensor, Signature, Tensors};
+use crate::domain::spec::{Dim, TensorSpec};
 use crate::domain::tensor::buffer::{LENGTH, Tensor, TensorError};
 use crate::domain::tensor::dtype::DataType;
 use crate::domain::tensor::shape::{Shape, ShapeError};
@@ -110,7 +112,7 @@ fn tensor(
     Ok(Tensor::new(dtype, whole, Bytes::from(one.data().repeat(times)))?)
 }
 
-// Zeros, or empty strings.
+// Zeros, or empty strings; what is optional is left out.
 fn zeros(signature: &Signature, warmup: &Warmup) -> Tensors {
     let zero = |spec: &TensorSpec| {
         let dims: Vec<i64> = spec
@@ -126,7 +128,7 @@ fn zeros(signature: &Signature, warmup: &Warmup) -> Tensors {
         let data = zero_bytes(spec.dtype, &shape);
         Tensor::new(spec.dtype, shape, data).ok()
     };
-    signature.inputs.iter().filter_map(zero).collect()
+    signature.required().map(zero).collect()
 }
 
 fn zero_bytes(dtype: DataType, shape: &Shape) -> Bytes {

@@ -40,14 +40,16 @@ impl SharedSession {
     ///
     /// As a run's, and an [`RunError::Rejected`] for another number of inputs.
     pub fn run_kept(&self, inputs: &Tensors, devices: &Devices) -> Result<Kept, RunError> {
-        self.expect_inputs(inputs.len())?;
+        self.expect_inputs(inputs.iter().flatten().count())?;
         let values: SmallVec<[Value<'_>; 4]> = inputs
             .iter()
+            .flatten()
             .map(|tensor| Value::of(tensor, &self.memory))
             .collect::<Result<_, _>>()?;
         let (binding, place) = (Binding::of(self)?, Place::of(devices)?);
         let binding = binding.0.as_ptr();
-        for (name, value) in self.input_names.iter().zip(&values) {
+        let given = inputs.iter().zip(&self.input_names).filter(|(tensor, _)| tensor.is_some());
+        for ((_, name), value) in given.zip(&values) {
             // SAFETY: binding, name and value are alive; the binding holds the value from here on,
             // and is gone before the tensors that the value borrows.
             check(unsafe { (ort::api().BindInput)(binding, name.as_ptr(), value.as_ptr()) })?;
@@ -74,7 +76,8 @@ impl SharedSession {
     pub fn run_from(&self, kept: &Kept, outputs: &[usize]) -> Result<Tensors, RunError> {
         self.expect_inputs(kept.values.len())?;
         let inputs: SmallVec<[_; 4]> = kept.values.iter().map(Value::as_ptr).collect();
-        self.run_values(&inputs, outputs, None)
+        let names: SmallVec<[_; 4]> = self.input_names.iter().map(|name| name.as_ptr()).collect();
+        self.run_values((&names, &inputs), outputs, None)
     }
 
     fn expect_inputs(&self, found: usize) -> Result<(), RunError> {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::{Outlet, TensorElementType, ValueType};
 
-use crate::domain::signature::{Dim, Signature, TensorSpec};
-use crate::domain::tensor::dtype::DataType;
+use crate::domain::signature::Signature;
 use crate::serving::runtime::device::{Devices, Provider, Providers};
-use crate::serving::runtime::engine::{Facts, Limits, Placed};
+use crate::serving::runtime::engine::{Facts, Limits, Placed, RunError};
 use crate::serving::runtime::onnx::library::Library;
+use crate::serving::runtime::onnx::locale;
 use crate::serving::runtime::onnx::providers::{self, Unregistered};
+use crate::serving::runtime::onnx::rewrite::{self, Rewritten};
 use crate::serving::runtime::onnx::shared_session::SharedSession;
+use crate::serving::runtime::onnx::signature::{self, Read, ReadError};
 use crate::serving::runtime::tuning::{Graph, Tuning};
 
 /// How a session allocates while it runs.
@@ -95,18 +96,9 @@ pub enum SessionError {
         /// The system's words.
         reason: String,
     },
-    /// An input or output that the protocol cannot carry.
-    #[error("{place} '{name}' is {found}, which the protocol cannot carry{hint}")]
-    Type {
-        /// `input` or `output`.
-        place: &'static str,
-        /// Its name.
-        name: String,
-        /// Its type, in ONNX's words.
-        found: String,
-        /// What could be done about it; may be empty.
-        hint: &'static str,
-    },
+    /// Its inputs or outputs are not ours to serve.
+    #[error(transparent)]
+    Signature(#[from] ReadError),
 }
 
 /// What a model file says of itself.
@@ -114,6 +106,8 @@ pub enum SessionError {
 pub struct Inspection {
     /// Inputs and outputs.
     pub signature: Signature,
+    /// What was left out or changed so that the file serves, one sentence each.
+    pub notes: Vec<String>,
     /// Version of the standard operators.
     pub opset: Option<u32>,
     /// What wrote the file.
@@ -128,10 +122,10 @@ pub struct Inspection {
 ///
 /// [`SessionError`], with ONNX Runtime's reason.
 pub fn inspect(library: &Library, path: &Path) -> Result<Inspection, SessionError> {
-    let session = build_on_cpu(library, path)?;
+    let Built { session, read } = build_on_cpu(library, path)?;
     let producer = session.metadata().ok().and_then(|metadata| metadata.producer());
     let opset = session.opset_for_domain("");
-    Ok(Inspection { signature: signature(&session)?, opset, producer })
+    Ok(Inspection { signature: read.signature, notes: read.notes, opset, producer })
 }
 
 /// Opens a model file as a session that several threads may run at once.
@@ -142,30 +136,51 @@ pub fn inspect(library: &Library, path: &Path) -> Result<Inspection, SessionErro
 ///
 /// [`SessionError`], with ONNX Runtime's reason.
 pub fn open(library: &Library, opening: &Opening<'_>) -> Result<SharedSession, SessionError> {
-    let session = build(library, opening)?;
-    let signature = signature(&session)?;
+    let Built { session, read: Read { signature, mut notes } } = build(library, opening)?;
     let providers = opening.devices.providers.clone();
-    let placed =
-        providers::placed(&session, providers.as_slice()).map_err(|error| refused(&error))?;
+    let placed = providers::placed(&session, providers.as_slice()).map_err(SessionError::from)?;
     // Batching over several requests comes with the combining queue; until then nobody asks.
     let concurrency = opening.concurrency;
     let limits = Limits { concurrency, can_batch: false, elsewhere: false };
-    let facts = Facts { notes: idle(&placed).collect(), providers, placed };
+    notes.extend(idle(&placed));
+    let facts = Facts { providers, placed, notes };
     let shared = SharedSession::new(&session, Arc::new(signature), limits, facts);
-    shared.map_err(|error| refused(&error))
+    shared.map_err(SessionError::from)
 }
 
-fn refused(error: &dyn std::error::Error) -> SessionError {
-    SessionError::Refused { reason: error.to_string().trim().to_owned() }
+struct Built {
+    session: Session,
+    read: Read,
 }
 
-fn signature(session: &Session) -> Result<Signature, SessionError> {
-    let inputs = session.inputs().iter().map(|outlet| spec("input", outlet));
-    let outputs = session.outputs().iter().map(|outlet| spec("output", outlet));
-    Ok(Signature {
-        inputs: inputs.collect::<Result<_, _>>()?,
-        outputs: outputs.collect::<Result<_, _>>()?,
-    })
+fn build(library: &Library, opening: &Opening<'_>) -> Result<Built, SessionError> {
+    let (session, zipmaps, mut notes) = match rewritten(opening.path) {
+        Some(Rewritten { model, zipmaps, notes }) => {
+            (session(library, opening, Some(&model))?, zipmaps, notes)
+        }
+        None => (session(library, opening, None)?, Vec::new(), Vec::new()),
+    };
+    let mut read = signature::read(&session, &zipmaps)?;
+    notes.append(&mut read.notes);
+    Ok(Built { session, read: Read { notes, ..read } })
+}
+
+fn rewritten(path: &Path) -> Option<Rewritten> {
+    // What cannot be read is for ONNX Runtime to complain of, as what is too large for protobuf.
+    path.metadata().ok().filter(|metadata| metadata.len() < MOST_PROTOBUF_BYTES)?;
+    rewrite::rewrite(&fs::read(path).ok()?, &locale::exists)
+}
+
+impl From<ort::Error> for SessionError {
+    fn from(error: ort::Error) -> Self {
+        Self::Refused { reason: error.to_string().trim().to_owned() }
+    }
+}
+
+impl From<RunError> for SessionError {
+    fn from(error: RunError) -> Self {
+        Self::Refused { reason: error.to_string().trim().to_owned() }
+    }
 }
 
 // A provider that was registered and got nothing to do is no error, but nobody should miss it.
@@ -174,7 +189,7 @@ fn idle(placed: &[Placed]) -> impl Iterator<Item = String> {
     idle.map(|one| format!("provider '{}' runs no node of this model", one.provider))
 }
 
-fn build_on_cpu(library: &Library, path: &Path) -> Result<Session, SessionError> {
+fn build_on_cpu(library: &Library, path: &Path) -> Result<Built, SessionError> {
     let devices = Devices::default();
     let opening = Opening {
         path,
@@ -187,7 +202,12 @@ fn build_on_cpu(library: &Library, path: &Path) -> Result<Session, SessionError>
     build(library, &opening)
 }
 
-fn build(library: &Library, opening: &Opening<'_>) -> Result<Session, SessionError> {
+// From the file, or from bytes that stand for it.
+fn session(
+    library: &Library,
+    opening: &Opening<'_>,
+    model: Option<&[u8]>,
+) -> Result<Session, SessionError> {
     let devices = opening.devices;
     if let Some(path) = opening.cache {
         fs::create_dir_all(path).map_err(|error| SessionError::Cache {
@@ -196,14 +216,13 @@ fn build(library: &Library, opening: &Opening<'_>) -> Result<Session, SessionErr
         })?;
     }
     let light = opening.memory == Memory::Light;
-    let Tuning { threads: _, session } = opening.tuning;
-    let arena = session.arena.unwrap_or(!light);
+    let arena = opening.tuning.session.arena.unwrap_or(!light);
     let options = options(library, light, (&devices.providers, opening.tuning));
-    let mut builder = options.map_err(|error| refused(&error))?;
+    let mut builder = options.map_err(SessionError::from)?;
     providers::register(&mut builder, devices, arena, opening.cache).map_err(unregistered)?;
-    builder.commit_from_file(opening.path).map_err(|error| {
+    commit(builder, opening.path, model).map_err(|error| {
         if devices.providers.is_cpu_alone() {
-            return refused(&error);
+            return error.into();
         }
         // Whose fault it is no text of ONNX Runtime tells for sure; trying without the devices does.
         if let Err(error) = build_on_cpu(library, opening.path) {
@@ -215,6 +234,16 @@ fn build(library: &Library, opening: &Opening<'_>) -> Result<Session, SessionErr
         }
         SessionError::Devices { providers, reason: providers::shortened(error.message()) }
     })
+}
+
+fn commit(mut builder: SessionBuilder, path: &Path, model: Option<&[u8]>) -> ort::Result<Session> {
+    let Some(model) = model else { return builder.commit_from_file(path) };
+    // Absolute, because a bare file name has no folder to name.
+    if let Ok(path) = std::path::absolute(path) {
+        let folder = path.parent().unwrap_or(&path).to_string_lossy();
+        builder = builder.with_config_entry(EXTERNAL_DATA, folder)?;
+    }
+    builder.commit_from_memory(model)
 }
 
 fn options(
@@ -258,49 +287,12 @@ fn unregistered(Unregistered { provider, reason }: Unregistered) -> SessionError
     SessionError::Provider { provider, reason, offered: offered.join(", "), remedy }
 }
 
-fn spec(place: &'static str, outlet: &Outlet) -> Result<TensorSpec, SessionError> {
-    let name = outlet.name();
-    let refused =
-        |found: String, hint| SessionError::Type { place, name: name.to_owned(), found, hint };
-    let (ty, shape, symbols) = match outlet.dtype() {
-        ValueType::Tensor { ty, shape, dimension_symbols } => (ty, shape, dimension_symbols),
-        ValueType::Sequence(_) | ValueType::Map { .. } => {
-            let hint = "; a classifier converted from scikit-learn gives a tensor with the option \
-                        zipmap=False";
-            return Err(refused("a sequence or map".to_owned(), hint));
-        }
-        ValueType::Optional(_) => return Err(refused("an optional value".to_owned(), "")),
-    };
-    let dtype = data_type(*ty).ok_or_else(|| refused(format!("a tensor of {ty}"), ""))?;
-    let symbols = symbols.iter().map(String::as_str).chain(std::iter::repeat(""));
-    let dims = shape.iter().zip(symbols).map(|(&size, symbol)| match size {
-        size if size >= 0 => Dim::Fixed(size),
-        _ => Dim::Any((!symbol.is_empty()).then(|| symbol.into())),
-    });
-    Ok(TensorSpec::new(name, dtype, dims.collect()))
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "the list of ONNX's types is open")]
-fn data_type(ty: TensorElementType) -> Option<DataType> {
-    match ty {
-        TensorElementType::Bool => Some(DataType::Bool),
-        TensorElementType::Uint8 => Some(DataType::Uint8),
-        TensorElementType::Uint16 => Some(DataType::Uint16),
-        TensorElementType::Uint32 => Some(DataType::Uint32),
-        TensorElementType::Uint64 => Some(DataType::Uint64),
-        TensorElementType::Int8 => Some(DataType::Int8),
-        TensorElementType::Int16 => Some(DataType::Int16),
-        TensorElementType::Int32 => Some(DataType::Int32),
-        TensorElementType::Int64 => Some(DataType::Int64),
-        TensorElementType::Float16 => Some(DataType::Fp16),
-        TensorElementType::Bfloat16 => Some(DataType::Bf16),
-        TensorElementType::Float32 => Some(DataType::Fp32),
-        TensorElementType::Float64 => Some(DataType::Fp64),
-        TensorElementType::String => Some(DataType::Bytes),
-        _ => None,
-    }
-}
-
 /// How ONNX Runtime says that nodes went to the processor although they must not
 /// (`inference_session.cc`, at `session.disable_cpu_ep_fallback`).
 const LEFT_OVER: &str = "fallback to CPU EP has been explicitly disabled";
+
+/// Where ONNX Runtime finds external data of a model that it gets as bytes.
+const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
+
+/// No protobuf message is longer; what ONNX Runtime then reads is no `ModelProto`.
+const MOST_PROTOBUF_BYTES: u64 = 1 << 31;

@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "runs a session through ONNX Runtime's C API")]
 
 use std::any::Any;
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::fmt;
 use std::ptr;
 use std::sync::Arc;
@@ -67,25 +67,27 @@ impl SharedSession {
     }
 
     fn run_now(&self, job: Job<'_>) -> Result<Tensors, RunError> {
-        let values: SmallVec<[Value<'_>; 4]> = job
-            .inputs
-            .iter()
-            .map(|tensor| Value::of(tensor, &self.memory))
-            .collect::<Result<_, _>>()?;
+        let mut values: SmallVec<[Value<'_>; 4]> = SmallVec::new();
+        let mut input_names: SmallVec<[_; 4]> = SmallVec::new();
+        for (tensor, name) in job.inputs.iter().zip(&self.input_names) {
+            // An optional input that was left out has no name either.
+            if let Some(tensor) = tensor {
+                values.push(Value::of(tensor, &self.memory)?);
+                input_names.push(name.as_ptr());
+            }
+        }
         let inputs: SmallVec<[*const sys::OrtValue; 4]> =
             values.iter().map(Value::as_ptr).collect();
-        self.run_values(&inputs, job.outputs, job.switch)
+        self.run_values((&input_names, &inputs), job.outputs, job.switch)
     }
 
-    // As many values as the model has inputs, each of them alive until this returns.
+    // As many values as names, each of them alive until this returns.
     pub(super) fn run_values(
         &self,
-        inputs: &[*const sys::OrtValue],
+        (input_names, inputs): (&[*const c_char], &[*const sys::OrtValue]),
         wanted: &[usize],
         switch: Option<&dyn Switch>,
     ) -> Result<Tensors, RunError> {
-        let input_names: SmallVec<[_; 4]> =
-            self.input_names.iter().map(|name| name.as_ptr()).collect();
         let output_names: SmallVec<[_; 8]> = wanted
             .iter()
             .filter_map(|&position| self.output_names.get(position))
@@ -117,7 +119,7 @@ impl SharedSession {
         owned
             .into_iter()
             .zip(specs)
-            .map(|(value, spec)| value?.into_tensor(spec.dtype, &self.session))
+            .map(|(value, spec)| value?.into_output(spec, &self.session))
             .collect()
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Inputs of numbers are borrowed where they are aligned, and copied once where they are not (a
 //! gRPC message puts tensors at any offset; reading them in place is undefined in C++, and measured
-//! 15 % slower than the copy for large ones). Outputs become response bytes by ownership; small
+//! 15 % slower than the copy for large ones). Aligned means for vectors, not for the element alone:
+//! ONNX Runtime's sums begin at the first whole vector, so that the last bits of an answer would
+//! depend on where in a message its input stood. Outputs become response bytes by ownership; small
 //! ones are copied, which is cheaper than keeping the value alive. Strings are always copied.
 #![expect(unsafe_code, reason = "values cross into ONNX Runtime's C API")]
 
@@ -16,6 +18,7 @@ use ort::session::SharedSessionInner;
 use ort::sys;
 use smallvec::SmallVec;
 
+use crate::domain::spec::TensorSpec;
 use crate::domain::tensor::buffer::{LENGTH, Tensor};
 use crate::domain::tensor::dtype::DataType;
 use crate::domain::tensor::shape::Shape;
@@ -35,7 +38,7 @@ unsafe impl Sync for CpuMemory {}
 pub struct Value<'a> {
     raw: NonNull<sys::OrtValue>,
     /// A copy that the value points into; empty where it borrows the tensor itself.
-    _aligned: Vec<u64>,
+    _aligned: Vec<u128>,
     _borrowed: PhantomData<&'a [u8]>,
 }
 
@@ -89,7 +92,7 @@ impl<'a> Value<'a> {
     /// ONNX Runtime's own.
     pub fn of(tensor: &'a Tensor, memory: &CpuMemory) -> Result<Self, RunError> {
         match tensor.dtype().size() {
-            Some(size) => Self::of_numbers(tensor, size, memory),
+            Some(_) => Self::of_numbers(tensor, memory),
             None => Self::of_strings(tensor),
         }
     }
@@ -99,10 +102,10 @@ impl<'a> Value<'a> {
         self.raw.as_ptr()
     }
 
-    fn of_numbers(tensor: &'a Tensor, size: usize, memory: &CpuMemory) -> Result<Self, RunError> {
+    fn of_numbers(tensor: &'a Tensor, memory: &CpuMemory) -> Result<Self, RunError> {
         let bytes = tensor.data();
-        let aligned =
-            if bytes.as_ptr().align_offset(size) == 0 { Vec::new() } else { aligned_copy(bytes) };
+        let is_aligned = bytes.as_ptr().align_offset(align_of::<u128>()) == 0;
+        let aligned = if is_aligned { Vec::new() } else { aligned_copy(bytes) };
         let data = if aligned.is_empty() { bytes.as_ptr() } else { aligned.as_ptr().cast() };
         let shape = tensor.shape();
         let mut raw = ptr::null_mut();
@@ -160,19 +163,38 @@ impl<'a> Value<'a> {
     /// # Errors
     ///
     /// If there is none: an optional output without a value.
-    pub(super) fn own(raw: *mut sys::OrtValue, aligned: Vec<u64>) -> Result<Self, RunError> {
+    pub(super) fn own(raw: *mut sys::OrtValue, aligned: Vec<u128>) -> Result<Self, RunError> {
         let raw = NonNull::new(raw).ok_or_else(missing)?;
         Ok(Self { raw, _aligned: aligned, _borrowed: PhantomData })
     }
 }
 
 impl Value<'static> {
-    /// Turns an output into a tensor; large ones keep the value, and so the session, alive.
+    /// Turns an output into a tensor; large ones keep the value, and so the session, alive. None
+    /// for an optional output that has no value.
     ///
     /// # Errors
     ///
     /// If the value is no tensor that the protocol can carry.
-    pub(super) fn into_tensor(
+    pub(super) fn into_output(
+        self,
+        spec: &TensorSpec,
+        session: &Arc<SharedSessionInner>,
+    ) -> Result<Option<Tensor>, RunError> {
+        if spec.optional && !self.is_there()? {
+            return Ok(None);
+        }
+        self.into_tensor(spec.dtype, session).map(Some)
+    }
+
+    fn is_there(&self) -> Result<bool, RunError> {
+        let mut there = 0;
+        // SAFETY: the value is alive, and `there` is a place for the result.
+        check(unsafe { (ort::api().HasValue)(self.raw.as_ptr(), &raw mut there) })?;
+        Ok(there != 0)
+    }
+
+    fn into_tensor(
         self,
         expected: DataType,
         session: &Arc<SharedSessionInner>,
@@ -296,13 +318,19 @@ pub(super) fn check(status: sys::OrtStatusPtr) -> Result<(), RunError> {
     Err(failed(message))
 }
 
-fn aligned_copy(bytes: &[u8]) -> Vec<u64> {
-    let words = bytes.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-        u64::from_ne_bytes(word)
-    });
-    words.collect()
+fn aligned_copy(bytes: &[u8]) -> Vec<u128> {
+    let words = bytes.len().div_ceil(size_of::<u128>());
+    let mut copy: Vec<u128> = Vec::with_capacity(words);
+    if let Some(last) = copy.spare_capacity_mut().get_mut(words.saturating_sub(1)) {
+        last.write(0);
+    }
+    // SAFETY: the copy has room for `words`, which is room for all bytes; these fill every word but
+    // the end of the last one, which was written above.
+    unsafe {
+        ptr::copy_nonoverlapping(bytes.as_ptr(), copy.as_mut_ptr().cast(), bytes.len());
+        copy.set_len(words);
+    }
+    copy
 }
 
 fn element_type(dtype: DataType) -> sys::ONNXTensorElementDataType {
@@ -329,7 +357,8 @@ fn failed(message: String) -> RunError {
     RunError::Failed { message }
 }
 
-fn missing() -> RunError {
+/// There is no value where ONNX Runtime promised one.
+pub(super) fn missing() -> RunError {
     failed("ONNX Runtime gave no value".to_owned())
 }
 
