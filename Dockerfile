@@ -17,10 +17,10 @@ COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches tests/it \
     && touch src/lib.rs tests/it/main.rs \
     && echo 'fn main() {}' | tee src/main.rs > benches/lease_and_choose.rs \
-    && cargo build --locked --profile dist --bin tidegate \
+    && cargo build --locked --profile dist --features otlp --bin tidegate \
     && rm -r src
 COPY src src
-RUN touch src/main.rs src/lib.rs && cargo build --locked --profile dist --bin tidegate
+RUN touch src/main.rs src/lib.rs && cargo build --locked --profile dist --features otlp --bin tidegate
 
 # Collects the program with exactly the system libraries that it and ONNX Runtime ask for.
 COPY LICENSE ./

@@ -58,6 +58,7 @@ fmt-check:
 .PHONY: clippy
 clippy:
 	cargo clippy --all-targets --all-features --locked -- -D warnings
+	cargo clippy --locked -- -D warnings
 
 .PHONY: rustdoc
 rustdoc: ## Build the documentation of our own code, refusing warnings

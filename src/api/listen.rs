@@ -37,6 +37,8 @@ pub enum Protocol {
 #[derive(Debug)]
 pub struct Connections {
     open: AtomicUsize,
+    /// The same by what is spoken, in the order of [`PROTOCOLS`].
+    by_protocol: [AtomicUsize; PROTOCOLS.len()],
     limits: Limits,
     stop: watch::Sender<bool>,
     ended: Notify,
@@ -44,13 +46,22 @@ pub struct Connections {
 
 /// One connection, counted until it is dropped.
 #[derive(Debug)]
-struct Counted(Arc<Connections>);
+struct Counted {
+    connections: Arc<Connections>,
+    protocol: usize,
+}
 
 impl Connections {
     /// None yet.
     pub fn new(limits: Limits) -> Arc<Self> {
         let (stop, _) = watch::channel(false);
-        Arc::new(Self { open: AtomicUsize::new(0), limits, stop, ended: Notify::new() })
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            by_protocol: Default::default(),
+            limits,
+            stop,
+            ended: Notify::new(),
+        })
     }
 
     /// Accepts on that listener until [`Connections::stop`], and serves each connection on a core.
@@ -78,7 +89,7 @@ impl Connections {
                     continue;
                 }
             };
-            let Some(counted) = self.count() else {
+            let Some(counted) = self.count(&protocol) else {
                 tracing::warn!(limit = self.limits.connections, "too many connections");
                 continue;
             };
@@ -109,22 +120,43 @@ impl Connections {
         }
     }
 
-    fn count(self: &Arc<Self>) -> Option<Counted> {
-        let counted = Counted(Arc::clone(self));
+    /// How many are open, by what is spoken.
+    pub fn open(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let counts = self.by_protocol.iter().map(|open| open.load(Ordering::Relaxed));
+        PROTOCOLS.into_iter().zip(counts)
+    }
+
+    fn count(self: &Arc<Self>, protocol: &Protocol) -> Option<Counted> {
+        let protocol = protocol.place();
+        let counted = Counted { connections: Arc::clone(self), protocol };
+        self.count_protocol(protocol, |open| open.fetch_add(1, Ordering::Relaxed));
         let before = self.open.fetch_add(1, Ordering::SeqCst);
         (before < self.limits.connections).then_some(counted)
+    }
+
+    fn count_protocol(&self, protocol: usize, count: impl FnOnce(&AtomicUsize) -> usize) {
+        self.by_protocol.get(protocol).map(count);
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.ended.notify_waiters();
+        let Self { connections, protocol } = self;
+        connections.count_protocol(*protocol, |open| open.fetch_sub(1, Ordering::Relaxed));
+        if connections.open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            connections.ended.notify_waiters();
         }
     }
 }
 
 impl Protocol {
+    const fn place(&self) -> usize {
+        match self {
+            Self::Http(_) => 0,
+            Self::Grpc(_) => 1,
+        }
+    }
+
     async fn serve(self, stream: TcpStream, limits: Limits, mut stop: watch::Receiver<bool>) {
         let stage = Stage::default();
         let mut stream = Patient::new(stream, stage.clone(), limits);
@@ -276,6 +308,9 @@ fn ready(stream: TcpStream) -> io::Result<std::net::TcpStream> {
     stream.set_nodelay(true)?;
     stream.into_std()
 }
+
+/// What is spoken, as metrics name it.
+const PROTOCOLS: [&str; 2] = ["http", "grpc"];
 
 /// How long to wait after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);

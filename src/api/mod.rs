@@ -10,4 +10,5 @@ pub mod patience;
 pub mod probes;
 pub mod session;
 pub mod status;
+pub mod traced;
 pub mod unheard;

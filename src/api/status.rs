@@ -165,6 +165,29 @@ pub const fn grpc_code(kind: Kind, compat: Compat) -> tonic::Code {
     }
 }
 
+/// The gRPC code of a kind of failure, as gRPC spells it: `INVALID_ARGUMENT`.
+pub const fn grpc_name(kind: Kind, compat: Compat) -> &'static str {
+    match grpc_code(kind, compat) {
+        tonic::Code::Ok => "OK",
+        tonic::Code::Cancelled => "CANCELLED",
+        tonic::Code::Unknown => "UNKNOWN",
+        tonic::Code::InvalidArgument => "INVALID_ARGUMENT",
+        tonic::Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        tonic::Code::NotFound => "NOT_FOUND",
+        tonic::Code::AlreadyExists => "ALREADY_EXISTS",
+        tonic::Code::PermissionDenied => "PERMISSION_DENIED",
+        tonic::Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        tonic::Code::FailedPrecondition => "FAILED_PRECONDITION",
+        tonic::Code::Aborted => "ABORTED",
+        tonic::Code::OutOfRange => "OUT_OF_RANGE",
+        tonic::Code::Unimplemented => "UNIMPLEMENTED",
+        tonic::Code::Internal => "INTERNAL",
+        tonic::Code::Unavailable => "UNAVAILABLE",
+        tonic::Code::DataLoss => "DATA_LOSS",
+        tonic::Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
 // The second column of the table: kinds for which Triton has other words.
 const fn as_triton(kind: Kind, compat: Compat) -> Option<(StatusCode, tonic::Code)> {
     match (compat, kind) {
@@ -260,6 +283,18 @@ mod tests {
             ("timeout", 503, 14),
         ];
         assert_eq!(others, published);
+    }
+
+    #[test]
+    fn a_fault_is_what_http_says_is_the_servers() {
+        for kind in Kind::ALL {
+            assert_eq!(
+                kind.is_fault(),
+                http_status(kind, Compat::None).is_server_error(),
+                "{}",
+                kind.name()
+            );
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use toml::{Table, Value};
 
 use crate::api::session::Limits;
 use crate::domain::compat::Compat;
+use crate::platform::telemetry::traces::Traces;
 use crate::serving::registry::prepare::Serving;
 use crate::serving::runtime::device::{Cuda, Devices, OpenVino, Providers, TensorRt};
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub openvino: OpenVino,
     /// What is logged.
     pub log: Log,
+    /// `OpenTelemetry` traces of inferences.
+    pub traces: Traces,
 }
 
 /// Version of the file's format.
@@ -205,6 +208,11 @@ impl Config {
              remove it, or set repository.mode to explicit"
         );
         ensure!(self.limits.message_bytes > 0, "limits.message_bytes is 0, expected at least 1");
+        ensure!(
+            self.traces.endpoint.is_none() || cfg!(feature = "otlp"),
+            "traces.endpoint is set, but this build sends no traces: build with `--features otlp`, \
+             or remove [traces]"
+        );
         ensure!(self.limits.connections > 0, "limits.connections is 0, expected at least 1");
         Ok(())
     }
@@ -283,9 +291,11 @@ fn typed(defaults: &Table, (section, key): (&str, &str), text: &str) -> Value {
     if default.is_some_and(Value::is_array) {
         return text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>().into();
     }
+    let real = || text.parse().ok().filter(|_| default.is_some_and(Value::is_float));
     let number = || text.parse().ok().filter(|_| default.is_some_and(Value::is_integer));
     let truth = || text.parse().ok().filter(|_| default.is_some_and(Value::is_bool));
-    number().map(Value::Integer).or_else(|| truth().map(Value::Boolean)).unwrap_or(text.into())
+    let read = number().map(Value::Integer).or_else(|| truth().map(Value::Boolean));
+    read.or_else(|| real().map(Value::Float)).unwrap_or(text.into())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -334,6 +344,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("tensorrt", &["device", "workspace_bytes", "fp16"]),
     ("openvino", &["device", "threads"]),
     ("log", &["filter", "format"]),
+    ("traces", &["endpoint", "ratio", "service_name"]),
 ];
 
 #[cfg(test)]
@@ -350,13 +361,16 @@ mod tests {
                     "device" if *section == "openvino" => "GPU",
                     "http" | "grpc" | "metrics" | "admin" => "127.0.0.1:9",
                     "format" => "json",
+                    "endpoint" => "http://127.0.0.1:9",
+                    "ratio" => "0.5",
                     "providers" => "cuda, cpu",
                     "mode" => "explicit",
                     "arena" => "same_as_requested",
                     "conv_search" => "heuristic",
                     "tf32" => "false",
                     "fp16" | "strict_readiness" | "trial_load" => "true",
-                    "path" | "model_name" | "library" | "filter" | "engine_cache" => "x",
+                    "path" | "model_name" | "library" | "filter" | "engine_cache"
+                    | "service_name" => "x",
                     _ => "7",
                 };
                 let mut table = Table::new();
@@ -380,6 +394,15 @@ mod tests {
         let error = toml::from_str::<Config>("schema = 1\n[server]\nhtpp = 1").unwrap_err();
         assert!(error.to_string().contains("unknown field `htpp`"), "{error}");
         assert!(error.to_string().contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn traces_are_refused_by_a_build_that_sends_none() {
+        let config: Config =
+            toml::from_str("[traces]\nendpoint = \"http://127.0.0.1:4317\"").unwrap();
+        let refused = config.check().map_err(|error| error.to_string());
+        assert_eq!(refused.is_ok(), cfg!(feature = "otlp"), "{refused:?}");
+        assert!(toml::from_str::<Config>("[traces]\nratio = 1.5").is_err());
     }
 
     #[test]

@@ -5,4 +5,5 @@ pub mod config;
 pub mod run;
 pub mod screen;
 pub mod start;
+pub mod traces;
 pub mod wiring;

@@ -64,6 +64,7 @@ async fn serve(
     let mut signals = Signals::listen()?;
     let (listeners, addresses) = Listeners::bind(config).await?;
     let connections = Connections::new(config.limits);
+    house.watch_connections(&connections);
     let (stop, stopped) = watch::channel(false);
     let (health, acceptors) = listeners.serve(config, house, (&connections, cores), &stopped)?;
     let mut start = look(config, house).await?;
@@ -240,7 +241,7 @@ fn stop(house: House, cores: Arc<CoreRuntimes>, control: Runtime) {
     if let Some(cores) = Arc::into_inner(cores) {
         cores.stop();
     }
-    house.stop();
+    house.stop(&control);
     control.shutdown_timeout(Duration::from_secs(1));
 }
 

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::api::admin;
+use crate::api::listen::Connections;
 use crate::api::oip::grpc::Grpc;
 use crate::api::oip::rest::Rest;
 use crate::api::oip::service::Service;
 use crate::api::probes;
 use crate::api::session::Access;
 use crate::app::config::Config;
+use crate::app::traces::TraceExport;
 use crate::control::change::{Changes, Road};
 use crate::control::versions::Board;
 use crate::domain::model::ModelName;
@@ -19,13 +21,15 @@ use crate::platform::clock::{Clock, System};
 use crate::platform::cores;
 use crate::platform::quiet::{Crew, QuietThreads};
 use crate::platform::store::memory::Memory;
-use crate::platform::telemetry::page::Metrics;
+use crate::platform::telemetry::catalog;
+use crate::platform::telemetry::page::{Metrics, Sample};
 use crate::serving::batching::scheduler::InferenceThreads;
 use crate::serving::gateway::admission::Admission;
 use crate::serving::gateway::infer::{Gateway, Parts};
 use crate::serving::registry::prepare::Loader;
 use crate::serving::registry::reaper::Reaper;
 use crate::serving::registry::snapshot::Published;
+use crate::serving::registry::state::State;
 use crate::serving::repository::layout::Repository;
 use crate::serving::runtime::onnx::library::Library;
 
@@ -50,6 +54,7 @@ pub struct House {
     threads: InferenceThreads,
     // Ends with the house.
     _quiet: Crew,
+    traces: TraceExport,
 }
 
 impl House {
@@ -66,10 +71,12 @@ impl House {
         let repository = Repository::open(&config.repository.path, name)
             .context("set --models DIR, or repository.path in the configuration")?;
         let metrics = Metrics::new(library.version().to_owned());
+        let traces =
+            TraceExport::start((&config.traces, config.compat), metrics.traces(), &control)?;
         let threads = InferenceThreads::start(cores).context("inference threads")?;
         let published = Arc::new(Published::default());
         let board = Arc::new(Board::new(Arc::clone(&published), config.server.strict_readiness));
-        let reaper = reaper(&board)?;
+        let reaper = reaper(&board, metrics.clone())?;
         let loader = Loader {
             repository: repository.clone(),
             library: library.clone(),
@@ -83,23 +90,24 @@ impl House {
             bell: reaper.bell().clone(),
             clock: Arc::clone(&clock),
         };
-        let store = Arc::new(Memory::default());
         let quiet = QuietThreads::start(cores).context("quiet threads")?;
         let road = Road {
             board,
             loader: loader.clone(),
             quiet: quiet.threads(),
             reaper,
-            store,
+            store: Arc::new(Memory::default()),
             clock: Arc::clone(&clock),
         };
         let changes = Changes::new(road, control);
         let admission = Arc::new(Admission::default());
+        watch(&metrics, &published, &admission);
         let gateway = Gateway::new(Parts {
             published,
             admission: Arc::clone(&admission),
             observers: Vec::new(),
             metrics: metrics.clone(),
+            tracer: traces.tracer.clone(),
             clock: Arc::clone(&clock),
         });
         Ok(Self {
@@ -114,6 +122,7 @@ impl House {
             metrics,
             threads,
             _quiet: quiet,
+            traces,
         })
     }
 
@@ -146,9 +155,22 @@ impl House {
         probes::router(self.metrics.clone(), self.changes.clone())
     }
 
-    /// Ends the inference threads, after everybody who asks them has gone.
-    pub fn stop(self) {
+    /// Shows the data plane's connections on the metrics page.
+    pub fn watch_connections(&self, connections: &Arc<Connections>) {
+        let connections = Arc::clone(connections);
+        self.metrics.watch(&catalog::CONNECTIONS, move || {
+            let by_protocol = connections.open().map(|(protocol, open)| {
+                let labels = vec![("protocol", protocol.to_owned())];
+                Sample { labels, value: open as u64 }
+            });
+            by_protocol.collect()
+        });
+    }
+
+    /// Ends the inference threads and sends the last traces, after everybody who asks has gone.
+    pub fn stop(self, control: &Runtime) {
         self.threads.stop();
+        control.block_on(self.traces.finish());
     }
 
     fn service(&self, config: &Config, loopback: bool) -> Service {
@@ -158,11 +180,39 @@ impl House {
     }
 }
 
-fn reaper(board: &Arc<Board>) -> anyhow::Result<Reaper> {
+// Gauges whose values others hold.
+fn watch(metrics: &Metrics, published: &Arc<Published>, admission: &Arc<Admission>) {
+    let admission = Arc::clone(admission);
+    metrics.watch(&catalog::IN_FLIGHT, move || {
+        vec![Sample { labels: Vec::new(), value: admission.inside() as u64 }]
+    });
+    let published = Arc::clone(published);
+    metrics.watch(&catalog::STATE, move || states(&published));
+}
+
+// What lies on disk unasked and what is gone are left out: neither can be said to be in a state
+// that anybody waits for or warns of, and their number only grows.
+fn states(published: &Published) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for entry in published.snapshot().entries() {
+        for (number, state) in &entry.listed {
+            if !matches!(state, State::Found | State::Retired) {
+                let (model, version) = (entry.name.to_string(), number.to_string());
+                let state = state.name().to_owned();
+                let labels = vec![("model", model), ("version", version), ("state", state)];
+                samples.push(Sample { labels, value: 1 });
+            }
+        }
+    }
+    samples
+}
+
+fn reaper(board: &Arc<Board>, metrics: Metrics) -> anyhow::Result<Reaper> {
     let board = Arc::clone(board);
     Reaper::start(move |freed| {
         let (before_bytes, after_bytes) = (freed.before_bytes, freed.after_bytes);
         tracing::info!(version = %freed.key, before_bytes, after_bytes, "retired");
+        metrics.record_retire(before_bytes, after_bytes);
         board.freed(&freed.key);
     })
     .context("reaper thread")

@@ -89,6 +89,11 @@ impl Kind {
             Self::Timeout => "timeout",
         }
     }
+
+    /// Whether the server could not do what was rightly asked, rather than the caller asking wrongly.
+    pub const fn is_fault(self) -> bool {
+        matches!(self, Self::Internal | Self::Unsupported | Self::Unavailable | Self::Timeout)
+    }
 }
 
 /// The beginning of a text that a caller chose: it may be 64 MiB long, a message about it may not.

@@ -12,3 +12,4 @@ pub mod prediction;
 pub mod signature;
 pub mod spec;
 pub mod tensor;
+pub mod trace;

@@ -51,6 +51,10 @@ impl Phase {
             Self::Observe => "observe",
         }
     }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
 }
 
 /// How long one request spent in each phase so far.
@@ -59,6 +63,8 @@ pub struct Timeline {
     started: Instant,
     entered: Instant,
     current: Phase,
+    /// One bit a phase that was entered.
+    entered_bits: u8,
     spent: [Duration; Phase::ALL.len()],
 }
 
@@ -69,6 +75,7 @@ impl Timeline {
             started: now,
             entered: now,
             current: Phase::Decode,
+            entered_bits: Phase::Decode.bit(),
             spent: [Duration::ZERO; Phase::ALL.len()],
         }
     }
@@ -80,11 +87,18 @@ impl Timeline {
         }
         self.entered = now;
         self.current = phase;
+        self.entered_bits |= phase.bit();
     }
 
     /// Time spent in a phase that was left.
     pub fn spent(&self, phase: Phase) -> Duration {
         self.spent.get(phase as usize).copied().unwrap_or_default()
+    }
+
+    /// Every phase that was entered, in the order of the way, with the time spent in it.
+    pub fn passed(&self) -> impl Iterator<Item = (Phase, Duration)> {
+        let passed = Phase::ALL.into_iter().filter(|phase| self.entered_bits & phase.bit() != 0);
+        passed.map(|phase| (phase, self.spent(phase)))
     }
 
     /// From the start to the last change of phase.
@@ -110,5 +124,19 @@ mod tests {
         assert_eq!(sum, timeline.total());
         assert_eq!(timeline.spent(Phase::Run), Duration::from_micros(10));
         assert_eq!(timeline.spent(Phase::Observe), Duration::ZERO);
+        assert_eq!(timeline.passed().count(), 8);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+    fn a_phase_that_was_left_out_was_not_passed() {
+        let start = std::time::Instant::now();
+        let mut timeline = Timeline::start(start);
+        timeline.enter(Phase::Observe, start + Duration::from_micros(3));
+        let passed: Vec<_> = timeline.passed().collect();
+        assert_eq!(
+            passed,
+            [(Phase::Decode, Duration::from_micros(3)), (Phase::Observe, Duration::ZERO)]
+        );
     }
 }

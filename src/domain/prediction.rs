@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::failure::Code;
 use crate::domain::inference::{InferenceId, Origin, Purpose};
 use crate::domain::phase::Timeline;
+use crate::domain::trace::Trace;
 
 /// One answered request, good or bad.
 #[derive(Clone, Debug)]
@@ -21,4 +22,6 @@ pub struct Prediction {
     pub failure: Option<Code>,
     /// Time spent in each phase, up to `observe`.
     pub timeline: Timeline,
+    /// Its place in a trace; none unless the trace is kept.
+    pub trace: Option<Box<Trace>>,
 }

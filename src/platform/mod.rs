@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cores;
 pub mod memory;
+pub mod process;
 pub mod quiet;
 pub mod store;
 pub mod telemetry;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use syn::{Attribute, Expr, Fields, Item, ItemStruct, ItemUse, Lit, Meta, Type, UseTree};
-use tidegate::api::status::{grpc_code, http_status};
+use tidegate::api::status::{grpc_name, http_status};
 use tidegate::app::config::Config;
 use tidegate::domain::compat::Compat;
 use tidegate::domain::failure::{Code, Kind};
@@ -104,7 +104,7 @@ fn metrics() -> String {
     for metric in catalog::ALL {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(", ") };
-        let kind = metric.kind.as_str();
+        let kind = metric.kind.name();
         let name = if kind == "counter" { "_total" } else { "" };
         let name = format!("{}{name}", metric.name);
         let (unit, help) = (metric.unit, metric.help);
@@ -257,20 +257,8 @@ fn parse(path: &str) -> syn::File {
     syn::parse_file(&text).expect("sources are Rust")
 }
 
-fn numbers(kind: Kind, compat: Compat) -> (u16, String) {
+fn numbers(kind: Kind, compat: Compat) -> (u16, &'static str) {
     (http_status(kind, compat).as_u16(), grpc_name(kind, compat))
-}
-
-/// gRPC's own spelling of a code: `INVALID_ARGUMENT` for `InvalidArgument`.
-fn grpc_name(kind: Kind, compat: Compat) -> String {
-    let mut name = String::new();
-    for letter in format!("{:?}", grpc_code(kind, compat)).chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
 }
 
 /// Every page of the project: Markdown files outside build folders and hidden ones.
@@ -361,8 +349,9 @@ const METRICS: &str = "\
 
 <!-- Made by `make docs` from src/platform/telemetry/catalog.rs. Do not edit. -->
 
-`GET /metrics` on the metrics port (8002) answers in OpenMetrics text. A version is listed for as
-long as it is in memory; a name that callers make up never becomes a label.
+`GET /metrics` on the metrics port (8002) answers in Prometheus' text format, or in OpenMetrics text
+where `Accept` asks for it, as Prometheus does; only OpenMetrics has exemplars. A version is listed for
+as long as it is in memory; a name that callers make up never becomes a label.
 
 | name | kind | unit | labels | meaning |
 |---|---|---|---|---|
@@ -370,7 +359,11 @@ long as it is in memory; a name that callers make up never becomes a label.
 
 const PHASES: &str = "
 Histograms have the usual `_bucket`, `_sum` and `_count` series. Their buckets go from 10
-microseconds to 30 seconds. `outcome` is `ok` or a kind of [errors.md](errors.md).
+microseconds to 30 seconds. `outcome` is `ok` or a kind of [errors.md](errors.md). The `trace_id` of a
+kept trace is the exemplar of its bucket of `tidegate_request_duration_seconds`.
+
+`promtool check metrics` has nothing against the page but the abbreviated unit in the names of
+`nv_inference_*_us`, which are Triton's.
 ";
 
 const CONFIGURATION: &str = "\

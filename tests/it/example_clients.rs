@@ -5,13 +5,12 @@
 //! and `node_modules`.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::server::Server;
-use crate::harness::tools::{command, project, python};
+use crate::harness::tools::{command, once, own_tools, project, python, run, there_are};
 
 #[test]
 fn python_over_http_gets_an_answer() {
@@ -114,25 +113,6 @@ fn gets_an_answer(mut client: Command, server: SocketAddr) {
     assert_eq!(run(client.arg(server.to_string())), "iris version 2 says 2\n", "{client:?}");
 }
 
-/// What a command wrote to its standard output; fails with all it said unless it succeeds.
-fn run(client: &mut Command) -> String {
-    let output = client.output().unwrap_or_else(|error| panic!("{client:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{client:?} failed:\n{said}{complaint}");
-    said
-}
-
-/// Whether these programs are on the PATH; if not, says which one is missing, captured or not.
-fn there_are(programs: &[&str]) -> bool {
-    let starts = |program: &&str| command(Path::new(program)).arg("--version").output().is_ok();
-    let missing = programs.iter().find(|program| !starts(program));
-    if let Some(missing) = missing {
-        writeln!(std::io::stderr(), "skipped: no {missing} on this machine").ok();
-    }
-    missing.is_none()
-}
-
 /// Installs what Node's gRPC client needs, unless what the lock file says is there.
 fn install_packages() {
     let folder = examples().join("node");
@@ -156,19 +136,6 @@ fn install_grpcurl() {
     });
 }
 
-/// Does the work unless a stamp says that it is done for these contents.
-fn once(stamp: &Path, contents: &str, work: impl FnOnce()) {
-    if fs::read_to_string(stamp).is_ok_and(|stamped| stamped == contents) {
-        return;
-    }
-    work();
-    fs::write(stamp, contents).expect("the folder of what was installed can be written");
-}
-
 fn examples() -> PathBuf {
     project().join("examples/clients")
-}
-
-fn own_tools() -> PathBuf {
-    project().join(".tools/bin")
 }

@@ -65,6 +65,8 @@ fn a_full_queue_is_overload_and_a_caller_that_leaves_frees_its_place() {
     let rpc = Rpc::connect(server.addresses().grpc);
     let status = rpc.infer(message_of_loop(0)).unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
+    server.wait_for_metric("tidegate_queue_requests{model=\"loop\",version=\"1\"} 1");
+    server.wait_for_metric("tidegate_requests_in_flight 2");
 
     // Light models go on answering on both protocols.
     for _ in 0..100 {
@@ -84,6 +86,8 @@ fn a_full_queue_is_overload_and_a_caller_that_leaves_frees_its_place() {
     for caller in waiting.into_iter().chain([running]) {
         caller.thread.join().unwrap();
     }
+    server.wait_for_metric("tidegate_queue_requests{model=\"loop\",version=\"1\"} 0");
+    server.wait_for_metric("tidegate_requests_in_flight 0");
 }
 
 #[test]

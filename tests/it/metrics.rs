@@ -1,9 +1,12 @@
 //! The metrics page adds up: every inference is counted once, where it belongs.
 
+use std::fs;
+
 use serde_json::{Value, json};
 use tidegate::api::oip::pb::inference as pb;
 use tonic::Code;
 
+use crate::harness::client::Client;
 use crate::harness::iris;
 use crate::harness::repository::Repository;
 use crate::harness::rpc::Rpc;
@@ -31,6 +34,7 @@ fn every_inference_is_counted_once_by_outcome_and_phase() {
     assert_eq!(outcome(&server, ("iris", "2"), "ok"), 12);
     assert_eq!(outcome(&server, ("iris", "2"), "invalid"), 4);
     let page = server.metrics();
+    assert!(!page.contains("# EOF"), "plain text for who does not ask for more\n{page}");
     let labels = r#"model="iris",version="2""#;
     let total = format!("tidegate_request_duration_seconds_count{{{labels}}}");
     assert_eq!(value(&page, &total), 16);
@@ -40,7 +44,43 @@ fn every_inference_is_counted_once_by_outcome_and_phase() {
     }
     assert!(value(&page, "process_resident_memory_bytes") > 0);
     assert!(page.contains("onnxruntime=\"1.32.0\"} 1"), "{page}");
-    assert!(page.ends_with("# EOF\n"), "{page}");
+}
+
+#[test]
+fn the_page_says_what_an_operator_asks_first() {
+    let repository = Repository::of(&["iris"]);
+    fs::create_dir_all(repository.folder("broken", 1)).expect("a new folder");
+    repository.put("broken", 1, b"no model");
+    let server = repository.serve();
+    let mut client = Client::connect(server.addresses().http);
+    client.ask("POST", "/v2/models/iris/infer", &iris::body());
+    server.wait_for_metric("tidegate_requests_in_flight 0");
+    let page = server.metrics();
+    for line in [
+        "tidegate_connections{protocol=\"http\"} 1",
+        "tidegate_connections{protocol=\"grpc\"} 0",
+        "tidegate_version_state{model=\"iris\",version=\"2\",state=\"serving\"} 1",
+        "tidegate_version_state{model=\"broken\",version=\"1\",state=\"failed\"} 1",
+        "tidegate_queue_requests{model=\"iris\",version=\"2\"} 0",
+        "tidegate_retired_versions_total 0",
+    ] {
+        assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
+    }
+    // What lies on disk and nobody asked for is in no state to speak of.
+    assert!(!page.contains("tidegate_version_state{model=\"iris\",version=\"1\""), "{page}");
+    let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("a process").count();
+    let told = value(&page, "process_open_fds");
+    assert!(told.abs_diff(open as u64) <= 3, "{told} descriptors, and {open} a moment later");
+    assert!(value(&page, "process_threads") > 4, "{page}");
+    server.http("POST", "/v2/repository/models/iris/unload", "");
+    server.wait_for_state("iris", 2, "retired");
+    server.wait_for_metric("tidegate_retired_versions_total 1");
+    let page = server.metrics();
+    for moment in ["before", "after"] {
+        let line = format!("tidegate_retire_resident_bytes{{moment=\"{moment}\"}}");
+        assert!(value(&page, &line) > 1 << 20, "{page}");
+    }
+    assert!(!page.contains("model=\"iris\",version=\"2\""), "{page}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn a_copy_under_way_is_not_loaded_before_it_is_whole() {
     }
     server.wait_for_state("iris", 2, "serving");
     let page = server.metrics();
-    assert!(!page.contains(r#"outcome="failed""#), "{page}");
+    assert!(!page.contains(r#"tidegate_loads_total{model="iris",outcome="failed"}"#), "{page}");
 }
 
 #[test]

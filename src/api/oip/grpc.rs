@@ -22,6 +22,7 @@ use crate::api::oip::pb::inference::grpc_inference_service_server as server;
 use crate::api::oip::rpc::{self, Arrived, Rpc, TicketSlot};
 use crate::api::oip::service::Service;
 use crate::api::status::{self, Refusal};
+use crate::api::traced;
 use crate::domain::failure::Code;
 use crate::serving::gateway::infer::Ticket;
 
@@ -86,10 +87,11 @@ impl Grpc {
         self: Arc<Self>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Accounted<TonicBody>>, Infallible> {
-        let arrived = self.service.now();
-        request.extensions_mut().insert(Arrived(arrived));
+        let at = self.service.now();
+        let infers = request.uri().path() == INFER;
+        let trace = infers.then(|| self.service.trace(request.headers(), &traced::GRPC)).flatten();
+        request.extensions_mut().insert(Arrived { at, trace: trace.clone() });
         let path = request.uri().path();
-        let infers = path == INFER;
         let ours =
             path.strip_prefix('/').is_some_and(|rest| rest.starts_with(server::SERVICE_NAME));
         if !is_grpc(request.headers()) {
@@ -112,15 +114,20 @@ impl Grpc {
             refusal.status(self.service.new_id(), self.service.compat()).into_http()
         };
         let ticket = answer.extensions_mut().remove::<TicketSlot>().and_then(|slot| slot.take());
-        if ours
+        let mut answer = if ours
             && ticket.is_none()
             && !answer.headers().contains_key(CODE)
             && let Some(found) = Status::from_header_map(answer.headers())
         {
-            let ticket = infers.then(|| self.service.open(arrived));
-            return Ok(refuse_unread(&self.service, ticket, &found));
+            let ticket = infers.then(|| self.service.open(at, trace.clone()));
+            refuse_unread(&self.service, ticket, &found)
+        } else {
+            answer.map(|body| Accounted::new(body, ticket))
+        };
+        if let Some(trace) = &trace {
+            traced::respond(answer.headers_mut(), trace);
         }
-        Ok(answer.map(|body| Accounted::new(body, ticket)))
+        Ok(answer)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::api::oip::infer_json::{self, InferBody};
 use crate::api::oip::raw;
 use crate::api::oip::service::{Call, Service};
 use crate::api::status::Refusal;
+use crate::api::traced;
 use crate::domain::failure::Code;
 use crate::domain::inference::Answer;
 use crate::serving::gateway::infer::Ticket;
@@ -63,15 +64,22 @@ impl Rest {
         arrived: Instant,
         target: (String, String),
     ) -> Response<Body> {
-        let mut ticket = self.service.open(arrived);
         let accepted = Coding::of_answer(request.headers());
-        match self.try_infer(request, arrived, target, &mut ticket).await {
-            Ok((answer, body)) => match respond(&answer, &body, accepted).await {
-                Ok(response) => response.map(|body| body.with_ticket(ticket)),
-                Err(refusal) => self.refuse(&refusal, ticket),
-            },
-            Err(refusal) => self.refuse(&refusal, ticket),
+        let wire = if target.1.is_empty() { &traced::HTTP } else { &traced::HTTP_VERSION };
+        let trace = self.service.trace(request.headers(), wire);
+        let mut ticket = self.service.open(arrived, trace);
+        let answered = match self.try_infer(request, arrived, target, &mut ticket).await {
+            Ok((answer, body)) => respond(&answer, &body, accepted).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut response = answered.unwrap_or_else(|refusal| {
+            ticket.fail(refusal.code);
+            refusal.response(ticket.id(), self.service.compat())
+        });
+        if let Some(trace) = ticket.trace() {
+            traced::respond(response.headers_mut(), trace);
         }
+        response.map(|body| body.with_ticket(ticket))
     }
 
     async fn try_infer(
@@ -107,12 +115,6 @@ impl Rest {
         };
         let answer = self.service.infer(call, arrived, ticket).await?;
         Ok((answer, body))
-    }
-
-    fn refuse(&self, refusal: &Refusal, mut ticket: Ticket) -> Response<Body> {
-        ticket.fail(refusal.code);
-        let response = refusal.response(ticket.id(), self.service.compat());
-        response.map(|body| body.with_ticket(ticket))
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, Refusal> {

@@ -16,7 +16,9 @@ use crate::api::oip::pb::inference::grpc_inference_service_server::{
 use crate::api::oip::service::Service;
 use crate::api::session;
 use crate::api::status::Refusal;
+use crate::api::traced;
 use crate::domain::failure::Code;
+use crate::domain::trace::Trace;
 use crate::serving::gateway::infer::Ticket;
 
 /// The calls, for one listener.
@@ -25,9 +27,14 @@ pub struct Rpc {
     service: Service,
 }
 
-/// When the first byte of a request came; put beside it before it is decoded.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrived(pub Instant);
+/// What is known of a request before it is decoded; put beside it.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// When its first byte came.
+    pub at: Instant,
+    /// Its place in a trace; none unless the trace is kept.
+    pub trace: Option<Box<Trace>>,
+}
 
 /// Hands the account of a request from its handler to the body of its response.
 #[derive(Clone, Debug)]
@@ -84,11 +91,12 @@ impl Rpc {
         &self,
         message: pb::ModelInferRequest,
         (until, in_band): (Option<Instant>, bool),
+        trace: Option<Box<Trace>>,
     ) -> Result<pb::ModelStreamInferResponse, Status> {
         let arrived = self.service.now();
         // The stream's deadline is that of each message in it.
         let allowed = until.map(|until| until.saturating_duration_since(arrived));
-        let mut ticket = self.service.open(arrived);
+        let mut ticket = self.service.open(arrived, trace);
         let id = message.id.clone();
         match self.infer(message, (arrived, allowed), &mut ticket).await {
             Ok(mut answer) => {
@@ -109,11 +117,9 @@ impl Rpc {
         }
     }
 
-    fn arrived<T>(&self, request: &Request<T>) -> Instant {
-        request
-            .extensions()
-            .get::<Arrived>()
-            .map_or_else(|| self.service.now(), |arrived| arrived.0)
+    fn arrived<T>(&self, request: &mut Request<T>) -> Arrived {
+        let arrived = request.extensions_mut().remove::<Arrived>();
+        arrived.unwrap_or_else(|| Arrived { at: self.service.now(), trace: None })
     }
 }
 
@@ -192,11 +198,11 @@ impl GrpcInferenceService for Rpc {
 
     async fn model_infer(
         &self,
-        request: Request<pb::ModelInferRequest>,
+        mut request: Request<pb::ModelInferRequest>,
     ) -> Result<Response<pb::ModelInferResponse>, Status> {
-        let arrived = self.arrived(&request);
+        let Arrived { at: arrived, trace } = self.arrived(&mut request);
         let allowed = session::grpc_timeout(request.metadata().as_ref());
-        let mut ticket = self.service.open(arrived);
+        let mut ticket = self.service.open(arrived, trace);
         match self.infer(request.into_inner(), (arrived, allowed), &mut ticket).await {
             Ok(message) => {
                 let mut response = Response::new(message);
@@ -254,18 +260,23 @@ impl GrpcInferenceService for Rpc {
 
     async fn model_stream_infer(
         &self,
-        request: Request<Streaming<pb::ModelInferRequest>>,
+        mut request: Request<Streaming<pb::ModelInferRequest>>,
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
+        let arrived = self.arrived(&mut request).at;
         let metadata = request.metadata();
         let in_band = metadata.get(STATUS_ON_ERROR).is_none_or(|value| value != "true");
         let allowed = session::grpc_timeout(metadata.as_ref());
-        let until = allowed.and_then(|allowed| self.arrived(&request).checked_add(allowed));
+        let until = allowed.and_then(|allowed| arrived.checked_add(allowed));
         let rpc = self.clone();
-        let answers = request.into_inner().then(move |message| {
+        let (metadata, _, messages) = request.into_parts();
+        let headers = metadata.into_headers();
+        let answers = messages.then(move |message| {
             let rpc = rpc.clone();
+            // Each message is a span of its own below the caller's.
+            let trace = rpc.service.trace(&headers, &traced::GRPC_STREAM);
             async move {
                 let message = message.map_err(|status| rpc.refuse(&unread(&status)))?;
-                rpc.next_of_stream(message, (until, in_band)).await
+                rpc.next_of_stream(message, (until, in_band), trace).await
             }
         });
         Ok(Response::new(Box::pin(answers)))

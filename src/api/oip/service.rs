@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use serde::Serialize;
 
 use crate::api::oip::model_config::ModelConfig;
 use crate::api::oip::statistics::{Statistics, VersionStatistics};
 use crate::api::session::{self, Access, Limits};
 use crate::api::status::Refusal;
+use crate::api::traced;
 use crate::control::action::{Action, Change};
 use crate::control::change::Changes;
 use crate::domain::compat::Compat;
@@ -18,6 +20,7 @@ use crate::domain::inference::{Answer, Inference, InferenceId, LABELS, Purpose};
 use crate::domain::model::{ModelName, VersionChoice};
 use crate::domain::signature::{NamedTensor, Requested};
 use crate::domain::spec::TensorSpec;
+use crate::domain::trace::{Trace, Wire};
 use crate::serving::gateway::infer::{Gateway, Ticket};
 use crate::serving::registry::snapshot::Snapshot;
 use crate::serving::registry::state::State;
@@ -134,8 +137,13 @@ impl Service {
     }
 
     /// Opens the account of an inference whose first byte came at `arrived`.
-    pub fn open(&self, arrived: Instant) -> Ticket {
-        self.gateway.open(self.new_id(), arrived)
+    pub fn open(&self, arrived: Instant, trace: Option<Box<Trace>>) -> Ticket {
+        self.gateway.open(self.new_id(), arrived, trace)
+    }
+
+    /// The place of an inference in a trace, if traces are configured and this one is kept.
+    pub fn trace(&self, headers: &HeaderMap, wire: &'static Wire) -> Option<Box<Trace>> {
+        traced::place(self.gateway.tracer()?, headers, wire)
     }
 
     /// Runs an inference.

@@ -43,6 +43,8 @@ pub fn check(flags: &CheckFlags) -> anyhow::Result<()> {
     let is_file = flags.path.is_file();
     let folder = if is_file { flags.path.parent() } else { Some(flags.path.as_path()) };
     config.repository.path = folder.unwrap_or(Path::new(".")).to_path_buf();
+    // Nobody asks, so there is nothing to trace.
+    config.traces.endpoint = None;
     let house = House::build(&config, control.handle().clone())?;
     let problems = if is_file {
         let report = file(&house, &flags.path);
@@ -51,7 +53,7 @@ pub fn check(flags: &CheckFlags) -> anyhow::Result<()> {
     } else {
         versions(&house)?
     };
-    house.stop();
+    house.stop(&control);
     if problems > 0 {
         bail!("{problems} with a problem, expected none");
     }

@@ -23,13 +23,15 @@ pub struct Reading {
 }
 
 impl Histogram {
-    /// Counts one duration; a few nanoseconds, no lock, no allocation.
-    pub fn observe(&self, duration: Duration) {
+    /// Counts one duration, and returns its bucket; a few nanoseconds, no lock, no allocation.
+    pub fn observe(&self, duration: Duration) -> usize {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         // Rounded up, so that a bucket's bound belongs to it as Prometheus asks (`le`).
         let micros = nanos.div_ceil(1_000);
-        self.counters.add(BOUNDS_US.partition_point(|&bound| bound < micros), 1);
+        let bucket = BOUNDS_US.partition_point(|&bound| bound < micros);
+        self.counters.add(bucket, 1);
         self.counters.add(SUM, nanos);
+        bucket
     }
 
     /// Adds up what all threads counted.
@@ -49,8 +51,11 @@ const BOUNDS_US: [u64; 20] = [
     500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
 
-/// Place of the sum, behind the buckets and the one without bound.
-const SUM: usize = BOUNDS_US.len() + 1;
+/// The buckets, and the one without bound.
+pub const BUCKETS: usize = BOUNDS_US.len() + 1;
+
+/// Place of the sum, behind the buckets.
+const SUM: usize = BUCKETS;
 
 #[cfg(test)]
 mod tests {

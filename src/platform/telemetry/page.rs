@@ -5,18 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::registry::Registry;
 
 use crate::domain::failure::Kind;
-use crate::platform::memory;
 use crate::platform::telemetry::catalog::{self, Metric};
-use crate::platform::telemetry::histogram::Histogram;
+use crate::platform::telemetry::text::{Format, Labels, Text};
+use crate::platform::telemetry::traces::TraceCounts;
 use crate::platform::telemetry::versions::{Outcomes, Totals, VersionMetrics};
+use crate::platform::{memory, process};
 
 /// All counters of the process. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -24,14 +23,36 @@ pub struct Metrics {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     versions: Mutex<Vec<Weak<VersionMetrics>>>,
     unrouted: Outcomes,
     /// By model and outcome: models that have files, so their number is bounded.
     loads: Mutex<BTreeMap<(String, &'static str), u64>>,
+    retires: Retires,
+    traces: Arc<TraceCounts>,
+    watched: Mutex<Vec<(&'static Metric, Watch)>>,
     runtime_version: String,
 }
+
+/// Versions that were freed, and resident memory around the last time.
+#[derive(Debug, Default)]
+struct Retires {
+    versions: AtomicU64,
+    before_bytes: AtomicU64,
+    after_bytes: AtomicU64,
+}
+
+/// A value that somebody else holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sample {
+    /// Names and values of its labels.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value.
+    pub value: u64,
+}
+
+/// Reads all values of a gauge that somebody else holds.
+pub type Watch = Box<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
 impl Metrics {
     /// Nothing counted yet; `runtime_version` is that of the loaded ONNX Runtime.
@@ -40,6 +61,9 @@ impl Metrics {
             versions: Mutex::default(),
             unrouted: Outcomes::default(),
             loads: Mutex::default(),
+            retires: Retires::default(),
+            traces: Arc::default(),
+            watched: Mutex::default(),
             runtime_version,
         };
         Self { shared: Arc::new(shared) }
@@ -61,6 +85,20 @@ impl Metrics {
         metrics
     }
 
+    /// Shows a gauge that somebody else holds; `read` is called at each scrape.
+    pub fn watch(
+        &self,
+        metric: &'static Metric,
+        read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
+    ) {
+        self.shared.watched.lock().push((metric, Box::new(read)));
+    }
+
+    /// Where what becomes of kept traces is counted.
+    pub fn traces(&self) -> &Arc<TraceCounts> {
+        &self.shared.traces
+    }
+
     /// Counts an inference that failed before a version was found for it.
     pub fn record_unrouted(&self, kind: Kind) {
         self.shared.unrouted.count(Some(kind));
@@ -71,180 +109,170 @@ impl Metrics {
         *self.shared.loads.lock().entry((model.to_owned(), outcome)).or_default() += 1;
     }
 
-    /// The page, as `OpenMetrics` text.
-    ///
-    /// # Errors
-    ///
-    /// Formatting into memory does not fail; the signature is the encoder's.
-    pub fn page(&self) -> Result<String, fmt::Error> {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Page(Arc::clone(&self.shared))));
-        let mut page = String::new();
-        prometheus_client::encoding::text::encode(&mut page, &registry)?;
-        Ok(page)
+    /// Counts a version that was freed, with resident memory of the process around it.
+    pub fn record_retire(&self, before_bytes: u64, after_bytes: u64) {
+        let retires = &self.shared.retires;
+        retires.before_bytes.store(before_bytes, Ordering::Relaxed);
+        retires.after_bytes.store(after_bytes, Ordering::Relaxed);
+        retires.versions.fetch_add(1, Ordering::Release);
+    }
+
+    /// The page in that format.
+    pub fn page(&self, format: Format) -> String {
+        let shared = &*self.shared;
+        let held: Vec<Arc<VersionMetrics>> =
+            shared.versions.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut text = Text::new(format);
+        write_durations(&mut text, &held);
+        shared.write_outcomes(&mut text, &held);
+        write_gauge(&mut text, &catalog::QUEUED, &held, VersionMetrics::waiting);
+        write_gauge(&mut text, &catalog::SERVING, &held, |version| version.is_serving().into());
+        write_nodes(&mut text, &held);
+        for (metric, read) in &*shared.watched.lock() {
+            write_watched(&mut text, metric, &read());
+        }
+        shared.write_changes(&mut text);
+        shared.write_process(&mut text);
+        write_aliases(&mut text, &held);
+        text.finish()
     }
 }
-
-#[derive(Debug)]
-struct Page(Arc<Shared>);
 
 type Held = [Arc<VersionMetrics>];
 
 /// Takes one sum out of all.
 type Total = fn(&Totals) -> u64;
 
-impl Collector for Page {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let held: Vec<Arc<VersionMetrics>> =
-            self.0.versions.lock().iter().filter_map(Weak::upgrade).collect();
-        encode_durations(&mut encoder, &held)?;
-        self.encode_outcomes(&mut encoder, &held)?;
-        let mut loads = describe(&mut encoder, catalog::LOADS)?;
-        for ((model, outcome), count) in &*self.0.loads.lock() {
-            encode_count(&mut loads, &[("model", model), ("outcome", outcome)], *count)?;
-        }
-        encode_gauge(&mut encoder, catalog::SERVING, &held, |version| {
-            i64::from(version.is_serving())
-        })?;
-        encode_nodes(&mut encoder, &held)?;
-        encode_aliases(&mut encoder, &held)?;
-        self.encode_process(&mut encoder)
-    }
-}
-
-impl Page {
-    fn encode_outcomes(&self, encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Result {
-        let mut family = describe(encoder, catalog::REQUESTS)?;
+impl Shared {
+    fn write_outcomes(&self, text: &mut Text, held: &Held) {
+        let mut family = text.family(&catalog::REQUESTS);
         let unrouted = [("model", ""), ("version", "")];
         let all = held.iter().map(|version| (version.labels(), version.outcomes()));
-        for (labels, outcomes) in all.chain([(unrouted, &self.0.unrouted)]) {
+        for (labels, outcomes) in all.chain([(unrouted, &self.unrouted)]) {
             for (outcome, count) in outcomes.named().filter(|&(_, count)| count > 0) {
-                encode_count(&mut family, &with(labels, ("outcome", outcome)), count)?;
+                family.value(&with(labels, ("outcome", outcome)), count);
             }
         }
-        Ok(())
     }
 
-    fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        if let Some(bytes) = memory::resident_bytes() {
-            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-            describe(encoder, catalog::RESIDENT)?.encode_gauge(&bytes)?;
+    fn write_changes(&self, text: &mut Text) {
+        let mut loads = text.family(&catalog::LOADS);
+        for ((model, outcome), count) in &*self.loads.lock() {
+            loads.value(&[("model", model), ("outcome", outcome)], count);
         }
+        let retired = self.retires.versions.load(Ordering::Acquire);
+        text.family(&catalog::RETIRED).value(&[], retired);
+        let mut resident = text.family(&catalog::RETIRE_RESIDENT);
+        if retired > 0 {
+            for (moment, bytes) in
+                [("before", &self.retires.before_bytes), ("after", &self.retires.after_bytes)]
+            {
+                resident.value(&[("moment", moment)], bytes.load(Ordering::Relaxed));
+            }
+        }
+        let mut traces = text.family(&catalog::TRACES);
+        for (outcome, count) in self.traces.named() {
+            traces.value(&[("outcome", outcome)], count);
+        }
+    }
+
+    fn write_process(&self, text: &mut Text) {
         let version = env!("CARGO_PKG_VERSION");
-        let labels = [("version", version), ("onnxruntime", self.0.runtime_version.as_str())];
-        let mut family = describe(encoder, catalog::BUILD)?;
-        family.encode_family(&labels.as_slice())?.encode_gauge(&1_i64)
+        let labels = [("version", version), ("onnxruntime", self.runtime_version.as_str())];
+        text.family(&catalog::BUILD).value(&labels, 1);
+        if let Some(bytes) = memory::resident_bytes() {
+            text.family(&catalog::RESIDENT).value(&[], bytes);
+        }
+        let Some(process) = process::read() else { return };
+        text.family(&catalog::CPU).value(&[], process.cpu_seconds);
+        text.family(&catalog::VIRTUAL).value(&[], process.virtual_bytes);
+        text.family(&catalog::OPEN_FDS).value(&[], process.open_fds);
+        if let Some(most) = process.max_fds {
+            text.family(&catalog::MAX_FDS).value(&[], most);
+        }
+        text.family(&catalog::THREADS).value(&[], process.threads);
+        text.family(&catalog::START).value(&[], process.start_seconds);
     }
 }
 
-fn encode_durations(encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Result {
-    let mut family = describe(encoder, catalog::REQUEST_DURATION)?;
+fn write_durations(text: &mut Text, held: &Held) {
+    let mut family = text.family(&catalog::REQUEST_DURATION);
     for version in held {
-        encode_histogram(&mut family, &version.labels(), version.total())?;
+        let exemplars = version.exemplars().read();
+        family.histogram(&version.labels(), &version.total().read(), &exemplars);
     }
-    let mut family = describe(encoder, catalog::PHASE_DURATION)?;
+    let mut family = text.family(&catalog::PHASE_DURATION);
     for version in held {
         for (phase, histogram) in version.phases() {
             let labels = with(version.labels(), ("phase", phase.name()));
-            encode_histogram(&mut family, &labels, histogram)?;
+            family.histogram(&labels, &histogram.read(), &[]);
         }
     }
-    Ok(())
 }
 
-fn encode_nodes(encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Result {
-    let mut family = describe(encoder, catalog::NODES)?;
+fn write_nodes(text: &mut Text, held: &Held) {
+    let mut family = text.family(&catalog::NODES);
     for version in held {
         for (provider, nodes) in version.nodes() {
-            encode_plain(&mut family, &with(version.labels(), ("provider", &provider)), nodes)?;
+            family.value(&with(version.labels(), ("provider", &provider)), nodes);
         }
     }
-    Ok(())
 }
 
 // The names that Triton's boards, alerts and autoscalers ask for: counters, but without the suffix
 // that OpenMetrics asks of counters, so they are written as of unknown type.
-fn encode_aliases(encoder: &mut DescriptorEncoder<'_>, held: &Held) -> fmt::Result {
-    let each: [(Metric, Total); 8] = [
-        (catalog::NV_SUCCESS, |totals| totals.success_count),
-        (catalog::NV_COUNT, |totals| totals.rows),
-        (catalog::NV_EXEC, |totals| totals.runs),
-        (catalog::NV_REQUEST_US, |totals| totals.success_ns / 1_000),
-        (catalog::NV_QUEUE_US, |totals| totals.queue_ns / 1_000),
-        (catalog::NV_INPUT_US, |totals| totals.decode_ns / 1_000),
-        (catalog::NV_INFER_US, |totals| totals.run_ns / 1_000),
-        (catalog::NV_OUTPUT_US, |totals| totals.encode_ns / 1_000),
+fn write_aliases(text: &mut Text, held: &Held) {
+    let each: [(&'static Metric, Total); 8] = [
+        (&catalog::NV_SUCCESS, |totals| totals.success_count),
+        (&catalog::NV_COUNT, |totals| totals.rows),
+        (&catalog::NV_EXEC, |totals| totals.runs),
+        (&catalog::NV_REQUEST_US, |totals| totals.success_ns / 1_000),
+        (&catalog::NV_QUEUE_US, |totals| totals.queue_ns / 1_000),
+        (&catalog::NV_INPUT_US, |totals| totals.decode_ns / 1_000),
+        (&catalog::NV_INFER_US, |totals| totals.run_ns / 1_000),
+        (&catalog::NV_OUTPUT_US, |totals| totals.encode_ns / 1_000),
     ];
     for (metric, value) in each {
-        let mut family = describe(encoder, metric)?;
-        for version in held {
-            encode_plain(&mut family, &version.labels(), value(&version.totals()))?;
-        }
+        write_gauge(text, metric, held, |version| value(&version.totals()));
     }
-    let mut family = describe(encoder, catalog::NV_FAILURE)?;
+    let mut family = text.family(&catalog::NV_FAILURE);
     for version in held {
         for (reason, kinds) in NV_REASONS {
-            let count = kinds.iter().map(|&kind| version.outcomes().of(kind)).sum();
-            encode_plain(&mut family, &with(version.labels(), ("reason", reason)), count)?;
+            let count: u64 = kinds.iter().map(|&kind| version.outcomes().of(kind)).sum();
+            family.value(&with(version.labels(), ("reason", reason)), count);
         }
     }
-    Ok(())
 }
 
-fn describe<'a>(
-    encoder: &'a mut DescriptorEncoder<'_>,
-    metric: Metric,
-) -> Result<MetricEncoder<'a>, fmt::Error> {
-    // The unit is part of our names already; OpenMetrics would append it once more.
-    encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)
-}
-
-fn encode_histogram(
-    family: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str)],
-    histogram: &Histogram,
-) -> fmt::Result {
-    let reading = histogram.read();
-    family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-        reading.sum,
-        reading.count,
-        &reading.buckets,
-        None,
-    )
-}
-
-fn encode_count(
-    family: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str)],
-    count: u64,
-) -> fmt::Result {
-    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
-}
-
-fn encode_plain(
-    family: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str)],
-    count: u64,
-) -> fmt::Result {
-    family.encode_family(&labels)?.encode_gauge(&i64::try_from(count).unwrap_or(i64::MAX))
-}
-
-fn encode_gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    metric: Metric,
+fn write_gauge(
+    text: &mut Text,
+    metric: &'static Metric,
     held: &Held,
-    value: impl Fn(&VersionMetrics) -> i64,
-) -> fmt::Result {
-    let mut family = describe(encoder, metric)?;
+    value: impl Fn(&VersionMetrics) -> u64,
+) {
+    let mut family = text.family(metric);
     for version in held {
-        family.encode_family(&version.labels().as_slice())?.encode_gauge(&value(version))?;
+        family.value(&version.labels(), value(version));
     }
-    Ok(())
+}
+
+fn write_watched(text: &mut Text, metric: &'static Metric, samples: &[Sample]) {
+    let mut family = text.family(metric);
+    for Sample { labels, value } in samples {
+        let labels: Vec<_> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        family.value(&labels as Labels<'_>, value);
+    }
 }
 
 fn with<'a>(labels: [(&'a str, &'a str); 2], more: (&'a str, &'a str)) -> [(&'a str, &'a str); 3] {
     let [model, version] = labels;
     [model, version, more]
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 /// Triton's reasons of failure, and the kinds that each stands for.
@@ -257,11 +285,16 @@ const NV_REASONS: [(&str, &[Kind]); 4] = [
 
 #[cfg(test)]
 mod tests {
-    use super::Metrics;
+    use super::{Metrics, Sample};
     use crate::domain::failure::Kind;
     use crate::domain::phase::{Phase, Timeline};
+    use crate::domain::trace::TraceId;
     use crate::platform::clock::{Clock, Manual};
+    use crate::platform::telemetry::catalog;
+    use crate::platform::telemetry::text::Format;
     use crate::platform::telemetry::versions::Ended;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     #[test]
@@ -270,23 +303,31 @@ mod tests {
         let version = metrics.version("iris", "1");
         version.set_serving(true);
         version.set_nodes(vec![("cuda".into(), 0), ("cpu".into(), 12)]);
+        let waiting = Arc::new(AtomicUsize::new(2));
+        version.watch_queue(&waiting);
         let mut timeline = Timeline::start(clock.now());
         timeline.enter(Phase::Run, clock.now());
         clock.advance(Duration::from_micros(40));
         timeline.enter(Phase::Encode, clock.now());
+        let trace = TraceId::new([7; 16]);
         for failure in [None, Some(Kind::Overloaded)] {
-            version.record(&Ended { timeline: &timeline, failure, rows: 3, at_ms: 7 });
+            version.record(&Ended { timeline: &timeline, failure, rows: 3, at_ms: 7, trace });
         }
         metrics.record_unrouted(Kind::NotFound);
-        let page = metrics.page().unwrap();
+        metrics.record_retire(20, 10);
+        let page = metrics.page(Format::OpenMetrics);
         for line in [
             "tidegate_requests_total{model=\"iris\",version=\"1\",outcome=\"ok\"} 1",
             "tidegate_requests_total{model=\"iris\",version=\"1\",outcome=\"overloaded\"} 1",
             "tidegate_requests_total{model=\"\",version=\"\",outcome=\"not_found\"} 1",
             "tidegate_version_serving{model=\"iris\",version=\"1\"} 1",
+            "tidegate_queue_requests{model=\"iris\",version=\"1\"} 2",
             "tidegate_request_duration_seconds_count{model=\"iris\",version=\"1\"} 2",
             "tidegate_model_nodes{model=\"iris\",version=\"1\",provider=\"cuda\"} 0",
             "tidegate_model_nodes{model=\"iris\",version=\"1\",provider=\"cpu\"} 12",
+            "version=\"1\",le=\"0.00005\"} 2 # {trace_id=\"07070707070707070707070707070707\"} 0.00004 0.007",
+            "tidegate_retire_resident_bytes{moment=\"before\"} 20",
+            "tidegate_retire_resident_bytes{moment=\"after\"} 10",
             "nv_inference_count{model=\"iris\",version=\"1\"} 3",
             "nv_inference_compute_infer_duration_us{model=\"iris\",version=\"1\"} 40",
             "nv_inference_request_failure{model=\"iris\",version=\"1\",reason=\"REJECTED\"} 1",
@@ -294,6 +335,38 @@ mod tests {
             assert!(page.contains(line), "{line} is not in\n{page}");
         }
         drop(version);
-        assert!(!metrics.page().unwrap().contains("iris"));
+        assert!(!metrics.page(Format::Plain).contains("iris"));
+    }
+
+    #[test]
+    fn what_others_hold_is_read_at_each_scrape() {
+        let (metrics, inside) = (Metrics::new(String::new()), Arc::new(AtomicUsize::new(1)));
+        let read = Arc::clone(&inside);
+        metrics.watch(&catalog::CONNECTIONS, move || {
+            let value = read.load(Ordering::Relaxed) as u64;
+            vec![Sample { labels: vec![("protocol", "http".to_owned())], value }]
+        });
+        for expected in [1, 5] {
+            inside.store(expected, Ordering::Relaxed);
+            let line = format!("tidegate_connections{{protocol=\"http\"}} {expected}\n");
+            assert!(metrics.page(Format::Plain).contains(&line));
+        }
+    }
+
+    #[test]
+    fn every_metric_of_the_page_is_in_the_catalogue_once() {
+        let metrics = Metrics::new(String::new());
+        for metric in [&catalog::STATE, &catalog::IN_FLIGHT, &catalog::CONNECTIONS] {
+            metrics.watch(metric, Vec::new);
+        }
+        let page = metrics.page(Format::OpenMetrics);
+        let mut written: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
+        let mut listed: Vec<&str> = catalog::ALL.iter().map(|metric| metric.name).collect();
+        written.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(written, listed);
     }
 }

@@ -2,14 +2,18 @@
 //!
 //! A version holds its own counters, so a request finds them without a look-up.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::domain::failure::Kind;
 use crate::domain::phase::{Phase, Timeline};
+use crate::domain::trace::TraceId;
 use crate::platform::telemetry::batches::{BatchTotals, Batches};
-use crate::platform::telemetry::histogram::Histogram;
+use crate::platform::telemetry::exemplars::{Exemplar, Exemplars};
+use crate::platform::telemetry::histogram::{BUCKETS, Histogram};
 use crate::platform::telemetry::sharded::Sharded;
 
 /// Counters of one version.
@@ -25,6 +29,9 @@ pub struct VersionMetrics {
     serving: AtomicBool,
     /// By execution provider; written at loads, read at scrapes.
     nodes: Mutex<Vec<(String, u64)>>,
+    exemplars: Exemplars<BUCKETS>,
+    /// How many wait in each queue of the version: two while its old copy drains.
+    queues: Mutex<Vec<Weak<AtomicUsize>>>,
 }
 
 /// How inferences ended: one count for success, then one a kind of failure.
@@ -42,6 +49,8 @@ pub struct Ended<'a> {
     pub rows: u64,
     /// When it came, in milliseconds since the Unix epoch.
     pub at_ms: u64,
+    /// Its trace, if that is kept.
+    pub trace: Option<TraceId>,
 }
 
 /// Sums since the version was loaded; durations are of successes, but for `fail_ns`.
@@ -84,6 +93,8 @@ impl VersionMetrics {
             batches: Batches::default(),
             serving: AtomicBool::new(false),
             nodes: Mutex::default(),
+            exemplars: Exemplars::default(),
+            queues: Mutex::default(),
         }
     }
 
@@ -93,7 +104,10 @@ impl VersionMetrics {
         for (phase, histogram) in Phase::ALL.into_iter().zip(&self.phases) {
             histogram.observe(timeline.spent(phase));
         }
-        self.total.observe(timeline.total());
+        let bucket = self.total.observe(timeline.total());
+        if let Some(trace_id) = ended.trace {
+            self.exemplify(bucket, trace_id, ended);
+        }
         self.outcomes.count(ended.failure);
         self.totals.raise(LAST, ended.at_ms);
         let nanos = |phase| u64::try_from(timeline.spent(phase).as_nanos()).unwrap_or(u64::MAX);
@@ -156,6 +170,20 @@ impl VersionMetrics {
         self.nodes.lock().clone()
     }
 
+    /// Counts those who wait in a queue among the version's, for as long as the queue lives.
+    pub fn watch_queue(&self, waiting: &Arc<AtomicUsize>) {
+        let mut queues = self.queues.lock();
+        queues.retain(|known| known.strong_count() > 0);
+        queues.push(Arc::downgrade(waiting));
+    }
+
+    /// How many wait in the version's queues.
+    pub fn waiting(&self) -> u64 {
+        let queues = self.queues.lock();
+        let known = queues.iter().filter_map(Weak::upgrade);
+        known.map(|waiting| waiting.load(Ordering::Relaxed) as u64).sum()
+    }
+
     /// Its labels: model and version.
     pub fn labels(&self) -> [(&str, &str); 2] {
         [("model", &self.model), ("version", &self.version)]
@@ -166,6 +194,11 @@ impl VersionMetrics {
         &self.total
     }
 
+    /// Kept traces as examples of [`VersionMetrics::total`].
+    pub fn exemplars(&self) -> &Exemplars<BUCKETS> {
+        &self.exemplars
+    }
+
     /// Time in each phase.
     pub fn phases(&self) -> impl Iterator<Item = (Phase, &Histogram)> {
         Phase::ALL.into_iter().zip(&self.phases)
@@ -174,6 +207,13 @@ impl VersionMetrics {
     /// How its inferences ended.
     pub fn outcomes(&self) -> &Outcomes {
         &self.outcomes
+    }
+
+    fn exemplify(&self, bucket: usize, trace_id: TraceId, ended: &Ended<'_>) {
+        let took = ended.timeline.total();
+        let at_seconds = (Duration::from_millis(ended.at_ms) + took).as_secs_f64();
+        let exemplar = Exemplar { trace_id, seconds: took.as_secs_f64(), at_seconds };
+        self.exemplars.put(bucket, exemplar);
     }
 }
 

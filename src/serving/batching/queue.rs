@@ -103,6 +103,8 @@ struct Inner {
     moved: AtomicBool,
     bounds: Bounds,
     line: Mutex<Line>,
+    /// How many are in the line, for those who may not lock it nor hold the queue.
+    waiting: Arc<AtomicUsize>,
     /// Places this version holds in the ring: at most its engine's concurrency.
     in_ring: AtomicUsize,
     ring: Ring,
@@ -153,13 +155,19 @@ impl Queue {
     ) -> Self {
         let (line, in_ring) = (Mutex::default(), AtomicUsize::new(0));
         let moved = AtomicBool::new(false);
-        let inner = Inner { engine, placement, moved, bounds, line, in_ring, ring, clock };
+        let waiting = Arc::default();
+        let inner = Inner { engine, placement, moved, bounds, line, waiting, in_ring, ring, clock };
         Self { inner: Arc::new(inner) }
     }
 
     /// The engine behind it.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.inner.engine
+    }
+
+    /// How many wait; to be read by those who may not keep the queue alive.
+    pub fn waiting(&self) -> &Arc<AtomicUsize> {
+        &self.inner.waiting
     }
 
     /// Where runs happen from now on.
@@ -255,13 +263,23 @@ impl Inner {
         let place = line.next;
         line.next += 1;
         line.waiting.push_back(Waiting { place, work, switch, answer });
+        self.waiting.store(line.waiting.len(), Ordering::Relaxed);
         Some(place)
     }
 
     fn leave_line(&self, place: u64) -> Option<Waiting> {
         let mut line = self.line.lock();
         let index = line.waiting.binary_search_by_key(&place, |waiting| waiting.place).ok()?;
-        line.waiting.remove(index)
+        let left = line.waiting.remove(index);
+        self.waiting.store(line.waiting.len(), Ordering::Relaxed);
+        left
+    }
+
+    fn next_in_line(&self) -> Option<Waiting> {
+        let mut line = self.line.lock();
+        let first = line.waiting.pop_front();
+        self.waiting.store(line.waiting.len(), Ordering::Relaxed);
+        first
     }
 
     fn is_anybody_waiting(&self) -> bool {
@@ -315,8 +333,7 @@ impl Inner {
 
 impl Lane for Queue {
     fn turn(&self) -> bool {
-        let first = self.inner.line.lock().waiting.pop_front();
-        if let Some(waiting) = first {
+        if let Some(waiting) = self.inner.next_in_line() {
             self.inner.run_waiting(waiting);
         }
         if self.inner.is_anybody_waiting() {

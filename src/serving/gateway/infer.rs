@@ -12,8 +12,10 @@ use crate::domain::inference::{Answer, DEFAULT_VARIANT, Inference, InferenceId, 
 use crate::domain::misfit::SignatureError;
 use crate::domain::phase::{Phase, Timeline};
 use crate::domain::prediction::Prediction;
+use crate::domain::trace::Trace;
 use crate::platform::clock::Clock;
 use crate::platform::telemetry::page::Metrics;
+use crate::platform::telemetry::traces::Tracer;
 use crate::platform::telemetry::versions::Ended;
 use crate::serving::batching::queue::{Finished, QueueError, Work};
 use crate::serving::gateway::admission::{Admission, AdmissionError, Admitted};
@@ -40,6 +42,8 @@ pub struct Parts {
     pub observers: Vec<Arc<dyn Observer>>,
     /// Where requests without a version are counted.
     pub metrics: Metrics,
+    /// Where kept traces go, if any are.
+    pub tracer: Option<Tracer>,
     /// For phases and deadlines.
     pub clock: Arc<dyn Clock>,
 }
@@ -54,6 +58,8 @@ pub struct Ticket {
     outcome: Outcome,
     /// Rows of the batch, once the inputs are checked.
     rows: u64,
+    /// None unless the request's trace is kept.
+    trace: Option<Box<Trace>>,
     lease: Option<Lease>,
     /// Leaves when the ticket does.
     admitted: Option<Admitted>,
@@ -115,8 +121,13 @@ impl Gateway {
         &self.parts.clock
     }
 
+    /// Who decides which traces are kept, if any are.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.parts.tracer.as_ref()
+    }
+
     /// Opens the account of a request, before its bytes are read; `started` is when the first came.
-    pub fn open(&self, id: InferenceId, started: Instant) -> Ticket {
+    pub fn open(&self, id: InferenceId, started: Instant, trace: Option<Box<Trace>>) -> Ticket {
         Ticket {
             parts: Arc::clone(&self.parts),
             id,
@@ -124,6 +135,7 @@ impl Gateway {
             timeline: Timeline::start(started),
             outcome: Outcome::Open,
             rows: 0,
+            trace,
             lease: None,
             admitted: None,
         }
@@ -203,6 +215,11 @@ impl Ticket {
         self.lease.as_ref().map(|lease| lease.origin())
     }
 
+    /// Its place in a trace; none unless the trace is kept.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_deref()
+    }
+
     /// Says that the request failed, and how.
     pub fn fail(&mut self, code: Code) {
         self.outcome = Outcome::Failed(code);
@@ -217,6 +234,27 @@ impl Ticket {
 
     fn enter(&mut self, phase: Phase) {
         self.timeline.enter(phase, self.parts.clock.now());
+    }
+
+    // Tells those who learn from answers.
+    fn tell(&mut self, failure: Option<Code>) {
+        // The time that counting took.
+        self.enter(Phase::Observe);
+        let prediction = Arc::new(Prediction {
+            id: self.id,
+            origin: self.origin().cloned(),
+            variant: DEFAULT_VARIANT,
+            purpose: self.purpose,
+            failure,
+            timeline: self.timeline,
+            trace: self.trace.take(),
+        });
+        for observer in &self.parts.observers {
+            observer.answered(&prediction);
+        }
+        if let Some(tracer) = self.parts.tracer.as_ref().filter(|_| prediction.trace.is_some()) {
+            tracer.record(&prediction, self.parts.clock.wall());
+        }
     }
 }
 
@@ -236,24 +274,15 @@ impl Drop for Ticket {
                     failure,
                     rows: self.rows,
                     at_ms: self.id.0.timestamp_ms(),
+                    trace: self.trace.as_ref().map(|trace| trace.id),
                 }),
                 (None, Some(kind)) => self.parts.metrics.record_unrouted(kind),
                 (None, None) => {}
             }
         }
-        if self.parts.observers.is_empty() || self.purpose != Purpose::Live {
-            return;
-        }
-        let prediction = Arc::new(Prediction {
-            id: self.id,
-            origin: self.origin().cloned(),
-            variant: DEFAULT_VARIANT,
-            purpose: self.purpose,
-            failure,
-            timeline: self.timeline,
-        });
-        for observer in &self.parts.observers {
-            observer.answered(&prediction);
+        let observed = !self.parts.observers.is_empty() || self.trace.is_some();
+        if observed && self.purpose == Purpose::Live {
+            self.tell(failure);
         }
     }
 }

@@ -62,6 +62,7 @@ impl Version {
         metrics: Arc<VersionMetrics>,
         bell: Bell,
     ) -> Self {
+        metrics.watch_queue(queue.waiting());
         let draining = AtomicBool::new(false);
         Self { origin: Arc::new(origin), terms, queue, metrics, draining, bell }
     }

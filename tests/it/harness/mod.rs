@@ -2,10 +2,13 @@
 
 pub mod apart;
 pub mod client;
+pub mod collector;
 pub mod grpc;
 pub mod index;
 pub mod iris;
+pub mod otelcol;
 pub mod process;
+pub mod prometheus;
 pub mod repository;
 pub mod rpc;
 pub mod server;

@@ -37,6 +37,11 @@ impl Rpc {
         self.channel.clone()
     }
 
+    /// Waits for whatever a client does.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     /// Waits for the outcome of a call.
     pub fn wait<T>(
         &self,

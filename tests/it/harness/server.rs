@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::harness::process::wait_until;
 use crate::harness::tools::{command, project};
 
 /// A running server. Dropping it kills it.
@@ -140,6 +141,11 @@ impl Server {
     pub fn metrics(&self) -> String {
         let reply = request(self.addresses.metrics, "GET", "/metrics", "", b"");
         String::from_utf8(reply.body).expect("metrics are text")
+    }
+
+    /// Waits until the metrics page has that line.
+    pub fn wait_for_metric(&self, line: &str) {
+        wait_until(line, || self.metrics().lines().any(|found| found == line));
     }
 
     /// Waits until the admin API shows the version in that state.
