@@ -3,6 +3,7 @@
 #   docker build -t tidegate .
 #   docker run -v "$PWD/models:/models:ro" -p 8000-8002:8000-8002 tidegate
 #
+# The environment alone decides whether it keeps the contract of SageMaker, Vertex AI or Azure ML.
 # For a GPU, another base and library go around the same program: docs/operating.md, "Container".
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
@@ -43,6 +44,9 @@ COPY --from=build /root-fs /
 ENV PATH=/opt/tidegate LC_ALL=C.UTF-8
 WORKDIR /etc/tidegate
 USER 65532:65532
-EXPOSE 8000 8001 8002
+# 8080 is for SageMaker and Vertex AI, 5001 for Azure ML; the label lets SageMaker choose another.
+EXPOSE 8000 8001 8002 8080 5001
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
+HEALTHCHECK --start-period=5m --interval=10s --timeout=5s CMD ["tidegate", "ready"]
 ENTRYPOINT ["tidegate"]
 CMD ["serve"]

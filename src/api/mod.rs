@@ -7,6 +7,8 @@ pub mod layers;
 pub mod listen;
 pub mod oip;
 pub mod patience;
+pub mod platform;
+pub mod predict;
 pub mod probes;
 pub mod session;
 pub mod status;

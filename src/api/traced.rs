@@ -30,6 +30,46 @@ pub static HTTP_VERSION: Wire = Wire {
     status: over_http,
 };
 
+/// `:predict` over HTTP, of the version that serves.
+pub static PREDICT: Wire = Wire {
+    attributes: &[
+        ("http.request.method", "POST"),
+        ("http.route", "/v1/models/{model}:predict"),
+        ("url.scheme", "http"),
+    ],
+    status_name: "http.response.status_code",
+    status: over_http,
+};
+
+/// `:predict` over HTTP, of a version that the path names.
+pub static PREDICT_VERSION: Wire = Wire {
+    attributes: &[
+        ("http.request.method", "POST"),
+        ("http.route", "/v1/models/{model}/versions/{version}:predict"),
+        ("url.scheme", "http"),
+    ],
+    status_name: "http.response.status_code",
+    status: over_http,
+};
+
+/// `:predict` over HTTP, of a label that the path names.
+pub static PREDICT_LABEL: Wire = Wire {
+    attributes: &[
+        ("http.request.method", "POST"),
+        ("http.route", "/v1/models/{model}/labels/{label}:predict"),
+        ("url.scheme", "http"),
+    ],
+    status_name: "http.response.status_code",
+    status: over_http,
+};
+
+/// An inference over HTTP on a hosting platform's own route, which is known at the start only.
+pub static PLATFORM: Wire = Wire {
+    attributes: &[("http.request.method", "POST"), ("url.scheme", "http")],
+    status_name: "http.response.status_code",
+    status: over_http,
+};
+
 /// An inference over gRPC.
 pub static GRPC: Wire = Wire {
     attributes: &[

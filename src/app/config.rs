@@ -2,7 +2,8 @@
 //!
 //! Each feature owns its section, defined beside its code; this file only puts them together.
 //! Every key can also be given as `TIDEGATE_<SECTION>_<KEY>`; flags win over the environment, the
-//! environment over the file, the file over defaults.
+//! environment over the file, the file over defaults. What a hosting platform says in variables of
+//! its own counts as the environment, below ours.
 
 use std::fs;
 use std::io;
@@ -13,7 +14,9 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::api::platform::Platform;
 use crate::api::session::Limits;
+use crate::app::platform::Surroundings;
 use crate::domain::compat::Compat;
 use crate::platform::telemetry::traces::Traces;
 use crate::serving::registry::prepare::Serving;
@@ -47,6 +50,8 @@ pub struct Config {
     pub log: Log,
     /// `OpenTelemetry` traces of inferences.
     pub traces: Traces,
+    /// The contract of a hosting platform, over HTTP.
+    pub platform: Platform,
 }
 
 /// Version of the file's format.
@@ -262,13 +267,25 @@ pub fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     }
     for (section, keys) in KEYS {
         for key in *keys {
-            let variable = format!("TIDEGATE_{}_{}", section.to_uppercase(), key.to_uppercase());
-            if let Some(value) = environment(&variable) {
+            if let Some(value) = environment(&variable(section, key)) {
                 set(&mut table, (section, key), typed(&defaults, (section, key), &value))?;
             }
         }
     }
-    table.try_into().context("in the environment's TIDEGATE_ variables")
+    let config: Config =
+        table.clone().try_into().context("in the environment's TIDEGATE_ variables")?;
+    let surroundings = Surroundings { variable: environment, root: "/".into() };
+    let told = surroundings.settings(config.platform.kind).context("in the environment")?;
+    for ((section, key), value) in told {
+        if environment(&variable(section, key)).is_none() {
+            set(&mut table, (section, key), value.into())?;
+        }
+    }
+    table.try_into().context("in what the hosting platform asks for")
+}
+
+fn variable(section: &str, key: &str) -> String {
+    format!("TIDEGATE_{}_{}", section.to_uppercase(), key.to_uppercase())
 }
 
 fn optional(path: &Path) -> anyhow::Result<String> {
@@ -298,10 +315,17 @@ fn typed(defaults: &Table, (section, key): (&str, &str), text: &str) -> Value {
     read.or_else(|| real().map(Value::Float)).unwrap_or(text.into())
 }
 
+/// A variable of the environment, if it is there and not empty.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-fn environment(name: &str) -> Option<String> {
+pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
+
+/// Where commands find a running server, if no flag says so.
+pub const TIDEGATE_URL: &str = "TIDEGATE_URL";
+
+/// Where commands for operators find it.
+pub const TIDEGATE_ADMIN_URL: &str = "TIDEGATE_ADMIN_URL";
 
 /// File that is read if it is there.
 const DEFAULT: &str = "tidegate.toml";
@@ -345,6 +369,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("openvino", &["device", "threads"]),
     ("log", &["filter", "format"]),
     ("traces", &["endpoint", "ratio", "service_name"]),
+    ("platform", &["kind", "model", "health_route", "predict_route"]),
 ];
 
 #[cfg(test)]
@@ -369,8 +394,10 @@ mod tests {
                     "conv_search" => "heuristic",
                     "tf32" => "false",
                     "fp16" | "strict_readiness" | "trial_load" => "true",
+                    "kind" => "vertex",
                     "path" | "model_name" | "library" | "filter" | "engine_cache"
                     | "service_name" => "x",
+                    "model" | "health_route" | "predict_route" => "/x",
                     _ => "7",
                 };
                 let mut table = Table::new();

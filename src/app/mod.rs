@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod platform;
 pub mod run;
 pub mod screen;
 pub mod start;

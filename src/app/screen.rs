@@ -169,8 +169,8 @@ fn example(spec: &TensorSpec) -> Option<(String, String)> {
     (count <= MOST_VALUES && printable).then(|| (head, values.join(",")))
 }
 
-// An address that can be pasted: nobody can connect to 0.0.0.0 on every system.
-fn reach(address: SocketAddr) -> SocketAddr {
+/// An address that can be pasted: nobody can connect to 0.0.0.0 on every system.
+pub fn reach(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => ([127, 0, 0, 1], address.port()).into(),
         IpAddr::V6(ip) if ip.is_unspecified() => ([0, 0, 0, 0, 0, 0, 0, 1], address.port()).into(),

@@ -10,6 +10,7 @@ use crate::api::listen::Connections;
 use crate::api::oip::grpc::Grpc;
 use crate::api::oip::rest::Rest;
 use crate::api::oip::service::Service;
+use crate::api::platform::PlatformRoutes;
 use crate::api::probes;
 use crate::api::session::Access;
 use crate::app::config::Config;
@@ -133,7 +134,11 @@ impl House {
 
     /// The protocol's HTTP half, for callers of a listener.
     pub fn rest(&self, config: &Config, loopback: bool) -> Rest {
-        Rest::new(self.service(config, loopback))
+        let service = self.service(config, loopback);
+        let platform = &config.platform;
+        let routes = platform.health_route.is_some() || platform.predict_route.is_some();
+        let routes = routes.then(|| PlatformRoutes::new(platform.clone(), service.clone()));
+        Rest::new(service, routes)
     }
 
     /// The protocol's gRPC half, for callers of a listener.

@@ -70,7 +70,10 @@ pub struct Receipt {
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// The caller may not.
-    #[error("'{principal}' may not change model '{model}': the scope operate:{model} is needed")]
+    #[error(
+        "'{principal}' may not change model '{model}' on a listener that is not on loopback: use the \
+         admin port of the server's own machine or container"
+    )]
     Denied {
         /// Who asked.
         principal: String,

@@ -161,7 +161,7 @@ codes! {
     /// The model's own code refused the values.
     Rejected = Invalid."rejected_by_model", "The values are of the right shape and type, but the model cannot take them; the text is the model's.";
     /// Nobody may do this with the credentials sent.
-    Scope = Denied."scope", "Use a caller with the scope that the text names, or a listener bound to loopback.";
+    Scope = Denied."scope", "Use the admin port of the server's own machine or container, or bind the listener to loopback.";
     /// A web page of another machine asks for a change.
     Origin = Denied."origin", "Call the admin endpoint from this machine, not from a page of another one.";
     /// No model of that name.

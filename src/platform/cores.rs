@@ -80,10 +80,25 @@ impl CoreRuntimes {
 /// Processors this process may use: what the system shows, or less if its cgroup has a quota.
 pub fn usable() -> usize {
     let shown = std::thread::available_parallelism().map_or(1, usize::from);
-    quota(Path::new("/sys/fs/cgroup")).map_or(shown, |quota| quota.clamp(1, shown))
+    quota().map_or(shown, |quota| quota.clamp(1, shown))
 }
 
-fn quota(cgroup: &Path) -> Option<usize> {
+/// Processors that the quotas of the process's cgroups allow, rounded up; none without a quota.
+///
+/// In a container its own cgroup is the root; a service of systemd is in one below.
+pub fn quota() -> Option<usize> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    least_quota(Path::new("/sys/fs/cgroup"), &own)
+}
+
+// Version 2 of cgroups has one line, `0::/path`; each folder above may have a quota too.
+fn least_quota(root: &Path, own: &str) -> Option<usize> {
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let folders = Path::new(own).ancestors().map(|folder| root.join(folder));
+    folders.filter_map(|folder| quota_of(&folder)).min()
+}
+
+fn quota_of(cgroup: &Path) -> Option<usize> {
     if let Ok(text) = fs::read_to_string(cgroup.join("cpu.max")) {
         return parse_quota(text.split_ascii_whitespace());
     }
@@ -103,7 +118,7 @@ const LAST_SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use super::{CoreRuntimes, parse_quota};
+    use super::{CoreRuntimes, least_quota, parse_quota};
     use std::sync::mpsc;
 
     #[test]
@@ -111,6 +126,20 @@ mod tests {
         assert_eq!(parse_quota("150000 100000".split(' ')), Some(2));
         assert_eq!(parse_quota("max 100000".split(' ')), None);
         assert_eq!(parse_quota(["-1", "100000"].into_iter()), None);
+    }
+
+    #[test]
+    fn the_least_quota_above_a_process_holds() {
+        let root = tempfile::tempdir().unwrap();
+        let service = root.path().join("system.slice/tidegate.service");
+        std::fs::create_dir_all(&service).unwrap();
+        assert_eq!(least_quota(root.path(), "0::/system.slice/tidegate.service\n"), None);
+        std::fs::write(service.join("cpu.max"), "max 100000\n").unwrap();
+        std::fs::write(root.path().join("system.slice/cpu.max"), "300000 100000\n").unwrap();
+        assert_eq!(least_quota(root.path(), "0::/system.slice/tidegate.service\n"), Some(3));
+        std::fs::write(service.join("cpu.max"), "200000 100000\n").unwrap();
+        assert_eq!(least_quota(root.path(), "0::/system.slice/tidegate.service\n"), Some(2));
+        assert_eq!(least_quota(root.path(), "0::/\n"), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cores;
+pub mod machine;
 pub mod memory;
 pub mod process;
 pub mod quiet;

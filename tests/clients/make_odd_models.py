@@ -107,6 +107,23 @@ def text() -> ModelProto:
     return model(helper.make_graph([node("Identity", ["x"], ["y"])], "text", [taken], [given]))
 
 
+def half_plus_two() -> ModelProto:
+    """The model of TensorFlow Serving's pages: `y` = `x` / 2 + 2."""
+    nodes = [node("Mul", ["x", "half"], ["halved"]), node("Add", ["halved", "two"], ["y"])]
+    numbers = [helper.make_tensor(name, FLOAT, [], [value]) for name, value in (("half", 0.5), ("two", 2.0))]
+    taken, given = tensor("x", FLOAT, ["rows"]), tensor("y", FLOAT, ["rows"])
+    return model(helper.make_graph(nodes, "half_plus_two", [taken], [given], numbers))
+
+
+def signals() -> ModelProto:
+    """The inputs of TensorFlow Serving's page on encoding, given back as they came."""
+    kinds = {"tag": (TEXT, []), "signal": (FLOAT, [5]), "sensor": (FLOAT, [2, 2])}
+    taken = [tensor(name, kind, ["rows", *shape]) for name, (kind, shape) in kinds.items()]
+    given = [tensor(f"same_{name}", kind, ["rows", *shape]) for name, (kind, shape) in kinds.items()]
+    nodes = [node("Identity", [name], [f"same_{name}"]) for name in kinds]
+    return model(helper.make_graph(nodes, "signals", taken, given))
+
+
 def external() -> ModelProto:
     """Keeps its weights in a file that nobody brings along."""
     weights = helper.make_tensor("weights", FLOAT, [4], [1.0, 2.0, 3.0, 4.0])
@@ -268,6 +285,8 @@ def main(folder: Path) -> None:
         shapeless,
         constant,
         halves,
+        half_plus_two,
+        signals,
     ]
     folder.mkdir(parents=True, exist_ok=True)
     for make in makers:

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use syn::{Attribute, Expr, Fields, Item, ItemStruct, ItemUse, Lit, Meta, Type, UseTree};
 use tidegate::api::status::{grpc_name, http_status};
+use tidegate::app::cli::command;
 use tidegate::app::config::Config;
 use tidegate::domain::compat::Compat;
 use tidegate::domain::failure::{Code, Kind};
@@ -22,6 +23,7 @@ fn pages_made_from_the_code_are_current() {
         ("docs/errors.md", errors()),
         ("docs/metrics.md", metrics()),
         ("docs/configuration.md", configuration()),
+        ("docs/cli.md", command_line()),
     ];
     for (name, fresh) in pages {
         let path = project().join(name);
@@ -141,6 +143,26 @@ fn configuration() -> String {
     page.push_str("\n## A whole file\n\nThese are the defaults.\n\n```toml\n");
     page.push_str(&toml::to_string(&Config::default()).expect("the defaults are TOML"));
     page.push_str("```\n");
+    page
+}
+
+fn command_line() -> String {
+    let mut page = String::from(COMMAND_LINE);
+    let mut line = command::line().term_width(100);
+    line.build();
+    let mut said = |command: &mut clap::Command| {
+        let name = command.get_bin_name().unwrap_or("tidegate").to_owned();
+        let help = command.render_help().to_string();
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let help = lines.join("\n");
+        write!(page, "\n## {name}\n\n```text\n{help}\n```\n").expect(IN_MEMORY);
+    };
+    said(&mut line);
+    let shown =
+        |command: &&mut clap::Command| command.get_name() != "help" && !command.is_hide_set();
+    for command in line.get_subcommands_mut().filter(shown) {
+        said(command);
+    }
     page
 }
 
@@ -366,6 +388,15 @@ kept trace is the exemplar of its bucket of `tidegate_request_duration_seconds`.
 `nv_inference_*_us`, which are Triton's.
 ";
 
+const COMMAND_LINE: &str = "\
+# Command line
+
+<!-- Made by `make docs` from src/app/cli. Do not edit. -->
+
+What `tidegate --help` and `tidegate COMMAND --help` say. [operating.md](operating.md#command-line)
+shows the commands at work.
+";
+
 const CONFIGURATION: &str = "\
 # Configuration
 
@@ -375,7 +406,8 @@ The file is TOML: `--config FILE`, else `tidegate.toml` in the working directory
 `schema = 1` names the version of the format. An unknown key is an error with its line.
 
 Flags win over the environment, the environment over the file, the file over the defaults. An empty
-environment variable counts as not set. `ORT_DYLIB_PATH` names the ONNX Runtime library where
+environment variable counts as not set. What a hosting platform says in variables of its own
+(`platform.kind`) counts as the environment, below ours. `ORT_DYLIB_PATH` names the ONNX Runtime library where
 `runtime.library` does not. Changes take effect at the next start.
 
 ## Before all sections

@@ -142,10 +142,12 @@ async fn change_model(
 ) -> Result<Json<ReceiptView>, Refusal> {
     let (name, call) = split(&target);
     let action = match call {
+        "load" => Action::Reconcile,
+        "unload" => Action::UnloadAll,
         "rollback" => Action::Rollback,
         "pin" => Action::Pin,
         "unpin" => Action::Unpin,
-        _ => return Err(unknown_call(call, ":rollback, :pin, :unpin")),
+        _ => return Err(unknown_call(call, ":load, :unload, :rollback, :pin, :unpin")),
     };
     make(&changes, name, action, &body).await
 }

@@ -12,6 +12,7 @@ use crate::api::layers::{self, json_or_default};
 use crate::api::oip::model_config::ModelConfig;
 use crate::api::oip::service::{IndexEntry, ModelMetadata, ServerMetadata, Service};
 use crate::api::oip::statistics::Statistics;
+use crate::api::predict::models as predict_models;
 use crate::api::status::Refusal;
 use crate::domain::compat::Compat;
 use crate::domain::failure::{Code, excerpt};
@@ -75,6 +76,7 @@ pub fn router(service: Service) -> Router {
         .route("/v2/models/{model}/generate_stream", any(not_offered))
         .route("/v2/systemsharedmemory/{*rest}", any(not_offered))
         .route("/v2/cudasharedmemory/{*rest}", any(not_offered))
+        .merge(predict_models::router())
         .with_state(service);
     layers::around(router, limits, compat)
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Either, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use smallvec::SmallVec;
 use tower::ServiceExt;
 
 use crate::api::body::Body;
@@ -17,13 +18,19 @@ use crate::api::coding::deflate::deflate;
 use crate::api::coding::inflate::inflate;
 use crate::api::oip::binary::{JSON_LENGTH, Parts};
 use crate::api::oip::cold;
-use crate::api::oip::infer_json::{self, InferBody};
+use crate::api::oip::infer_json::{self, AnswerBody, InferBody};
 use crate::api::oip::raw;
 use crate::api::oip::service::{Call, Service};
+use crate::api::platform::PlatformRoutes;
+use crate::api::predict::answer;
+use crate::api::predict::csv;
+use crate::api::predict::request::{self, Form};
+use crate::api::predict::target::predict_target;
 use crate::api::status::Refusal;
 use crate::api::traced;
 use crate::domain::failure::Code;
 use crate::domain::inference::Answer;
+use crate::domain::trace::Wire;
 use crate::serving::gateway::infer::Ticket;
 
 /// The HTTP calls, for one listener. Cloning shares what is behind them.
@@ -31,45 +38,98 @@ use crate::serving::gateway::infer::Ticket;
 pub struct Rest {
     service: Service,
     cold: Router,
+    platform: Option<PlatformRoutes>,
+}
+
+/// Whom an inference's path asks; an empty version asks for none in particular.
+struct Target {
+    model: String,
+    version: String,
+    dialect: Dialect,
+    wire: &'static Wire,
+}
+
+/// In which words a body is written.
+#[derive(Clone, Copy)]
+enum Dialect {
+    OpenInference,
+    Predict,
+    /// A hosting platform's own route: the body says it.
+    Any,
+}
+
+impl Dialect {
+    // What a trace says of the path; names of models have no slash.
+    fn wire(self, path: &str) -> &'static Wire {
+        match self {
+            Self::OpenInference if path.contains("/versions/") => &traced::HTTP_VERSION,
+            Self::OpenInference => &traced::HTTP,
+            Self::Predict if path.contains("/versions/") => &traced::PREDICT_VERSION,
+            Self::Predict if path.contains("/labels/") => &traced::PREDICT_LABEL,
+            Self::Predict => &traced::PREDICT,
+            Self::Any => &traced::PLATFORM,
+        }
+    }
+}
+
+/// How an answer is to be written.
+enum Wording {
+    OpenInference(InferBody),
+    Predict(Form),
 }
 
 /// The body of a response: an inference's own, or any other call's.
 pub type Answered = Either<Body, axum::body::Body>;
 
 impl Rest {
-    /// Calls of that service.
-    pub fn new(service: Service) -> Self {
-        Self { cold: cold::router(service.clone()), service }
+    /// Calls of that service, and those of a hosting platform.
+    pub fn new(service: Service, platform: Option<PlatformRoutes>) -> Self {
+        Self { cold: cold::router(service.clone()), service, platform }
     }
 
     /// Answers one request: inferences here, all other calls on the cold road.
     pub async fn call(&self, request: Request<Incoming>) -> Response<Answered> {
-        if request.method() == Method::POST {
-            // Copied out of the path, because the request goes on without it.
-            let target = infer_target(request.uri().path())
-                .map(|(model, version)| (model.to_owned(), version.to_owned()));
-            if let Some(target) = target {
-                let arrived = self.service.now();
-                return self.infer(request, arrived, target).await.map(Either::Left);
-            }
+        let path = request.uri().path();
+        if request.method() == Method::POST
+            && let Some(target) = self.target(path)
+        {
+            let arrived = self.service.now();
+            return self.infer(request, arrived, target).await.map(Either::Left);
         }
-        let cold = self.cold.clone();
-        let Ok(response) = cold.oneshot(request.map(axum::body::Body::new)).await;
+        let health = self.platform.as_ref().filter(|platform| platform.is_health(path));
+        let request = request.map(axum::body::Body::new);
+        if let Some(platform) = health {
+            return platform.health(request).await.map(Either::Right);
+        }
+        let Ok(response) = self.cold.clone().oneshot(request).await;
         response.map(Either::Right)
+    }
+
+    fn target(&self, path: &str) -> Option<Target> {
+        let ((model, version), dialect) =
+            if self.platform.as_ref().is_some_and(|platform| platform.is_predict(path)) {
+                (("", ""), Dialect::Any)
+            } else if let Some(target) = infer_target(path) {
+                (target, Dialect::OpenInference)
+            } else {
+                (predict_target(path)?, Dialect::Predict)
+            };
+        let wire = dialect.wire(path);
+        // Copied out of the path, because the request goes on without it.
+        Some(Target { model: model.to_owned(), version: version.to_owned(), dialect, wire })
     }
 
     async fn infer(
         &self,
         request: Request<Incoming>,
         arrived: Instant,
-        target: (String, String),
+        target: Target,
     ) -> Response<Body> {
         let accepted = Coding::of_answer(request.headers());
-        let wire = if target.1.is_empty() { &traced::HTTP } else { &traced::HTTP_VERSION };
-        let trace = self.service.trace(request.headers(), wire);
+        let trace = self.service.trace(request.headers(), target.wire);
         let mut ticket = self.service.open(arrived, trace);
         let answered = match self.try_infer(request, arrived, target, &mut ticket).await {
-            Ok((answer, body)) => respond(&answer, &body, accepted).await,
+            Ok((answer, wording)) => respond(&answer, &wording, accepted).await,
             Err(refusal) => Err(refusal),
         };
         let mut response = answered.unwrap_or_else(|refusal| {
@@ -86,9 +146,9 @@ impl Rest {
         &self,
         request: Request<Incoming>,
         arrived: Instant,
-        (model, version): (String, String),
+        target: Target,
         ticket: &mut Ticket,
-    ) -> Result<(Answer, InferBody), Refusal> {
+    ) -> Result<(Answer, Wording), Refusal> {
         let (head, body) = request.into_parts();
         let coding = Coding::of_request(&head.headers)?;
         let mut bytes = self.read(body).await?;
@@ -96,9 +156,24 @@ impl Rest {
             // Boxed, so that all other requests need not carry its state.
             bytes = Box::pin(inflate(coding, bytes, self.service.limits().message_bytes)).await?;
         }
-        let parts = Parts::cut(&head.headers, bytes)?;
+        let (call, wording) = match target.dialect {
+            Dialect::OpenInference => self.decode_open(&head.headers, bytes, target)?,
+            Dialect::Predict => self.decode_predict(&head.headers, &bytes, target)?,
+            Dialect::Any => self.decode_any(&head.headers, bytes, target)?,
+        };
+        let answer = self.service.infer(call, arrived, ticket).await?;
+        Ok((answer, wording))
+    }
+
+    fn decode_open(
+        &self,
+        headers: &HeaderMap,
+        bytes: Bytes,
+        target: Target,
+    ) -> Result<(Call, Wording), Refusal> {
+        let parts = Parts::cut(headers, bytes)?;
         let mut body = if parts.is_raw() {
-            let loaded = self.service.loaded(&model, &version)?;
+            let loaded = self.service.loaded(&target.model, &target.version)?;
             let mut body = InferBody::default();
             body.inputs.push(raw::read(loaded.signature(), parts.into_raw())?);
             body.form.all_binary = true;
@@ -107,14 +182,46 @@ impl Rest {
             infer_json::read(parts)?
         };
         let call = Call {
-            model,
-            version,
+            model: target.model,
+            version: target.version,
             inputs: std::mem::take(&mut body.inputs),
             requested: std::mem::take(&mut body.requested),
             timeout: body.timeout,
         };
-        let answer = self.service.infer(call, arrived, ticket).await?;
-        Ok((answer, body))
+        Ok((call, Wording::OpenInference(body)))
+    }
+
+    fn decode_predict(
+        &self,
+        headers: &HeaderMap,
+        bytes: &Bytes,
+        Target { model, version, dialect, .. }: Target,
+    ) -> Result<(Call, Wording), Refusal> {
+        let loaded = self.service.loaded(&model, &version)?;
+        let body = if matches!(dialect, Dialect::Any) && is_csv(headers) {
+            csv::read(loaded.signature(), bytes)?
+        } else {
+            request::read(loaded.signature(), bytes)?
+        };
+        let (inputs, requested) = (body.inputs, Vec::new());
+        let call = Call { model, version, inputs, requested, timeout: None };
+        Ok((call, Wording::Predict(body.form)))
+    }
+
+    fn decode_any(
+        &self,
+        headers: &HeaderMap,
+        bytes: Bytes,
+        mut target: Target,
+    ) -> Result<(Call, Wording), Refusal> {
+        if let Some(platform) = &self.platform {
+            target.model = platform.model()?;
+        }
+        let binary = headers.contains_key(JSON_LENGTH);
+        if binary || !is_csv(headers) && request::is_open_inference(&bytes) {
+            return self.decode_open(headers, bytes, target);
+        }
+        self.decode_predict(headers, &bytes, target)
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, Refusal> {
@@ -162,13 +269,24 @@ fn infer_target(path: &str) -> Option<(&str, &str)> {
     (!model.contains('/') && !version.contains('/')).then_some((model, version))
 }
 
+fn is_csv(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/csv"))
+}
+
 async fn respond(
     answer: &Answer,
-    body: &InferBody,
+    wording: &Wording,
     accepted: Option<Coding>,
 ) -> Result<Response<Body>, Refusal> {
-    let written = infer_json::write(answer, body)
-        .map_err(|error| Refusal::new(Code::Output, error.to_string()))?;
+    let written = match wording {
+        Wording::OpenInference(body) => infer_json::write(answer, body)
+            .map_err(|error| Refusal::new(Code::Output, error.to_string()))?,
+        Wording::Predict(form) => {
+            let json = Bytes::from(answer::write(answer, *form)?);
+            AnswerBody { chunks: SmallVec::from_iter([json]), json_length: None }
+        }
+    };
     let coded = match accepted {
         Some(coding) => Box::pin(deflate(coding, &written.chunks)).await.zip(accepted),
         None => None,

@@ -276,6 +276,12 @@ impl Service {
         entries.map(|entry| entry.name.to_string()).collect()
     }
 
+    /// Names of all models that we know of.
+    pub fn known(&self) -> Vec<String> {
+        let snapshot = self.gateway.published().snapshot();
+        snapshot.entries().into_iter().map(|entry| entry.name.to_string()).collect()
+    }
+
     /// Every version we know of, or only those that answer.
     pub fn index(&self, ready_only: bool) -> Vec<IndexEntry> {
         let snapshot = self.gateway.published().snapshot();

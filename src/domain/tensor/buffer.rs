@@ -124,11 +124,25 @@ impl Tensor {
 
     /// The elements of a BYTES tensor, in order; nothing for other types.
     pub fn elements(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.starts.as_deref().unwrap_or_default().iter().map(|&start| {
-            let start = start as usize;
-            let length = read_length(&self.data, start - LENGTH).unwrap_or_default();
-            self.data.get(start..start + length).unwrap_or_default()
-        })
+        self.starts.as_deref().unwrap_or_default().iter().map(|&start| self.element_at(start))
+    }
+
+    /// One element of a BYTES tensor; empty if there is none at the index.
+    pub fn element(&self, index: usize) -> &[u8] {
+        let start = self.starts.as_deref().and_then(|starts| starts.get(index));
+        start.map(|&start| self.element_at(start)).unwrap_or_default()
+    }
+
+    /// The bytes of one number of `N` bytes; zeros if there is none at the index.
+    pub fn value<const N: usize>(&self, index: usize) -> [u8; N] {
+        let (values, _) = self.data.as_chunks::<N>();
+        values.get(index).copied().unwrap_or([0; N])
+    }
+
+    fn element_at(&self, start: u32) -> &[u8] {
+        let start = start as usize;
+        let length = read_length(&self.data, start - LENGTH).unwrap_or_default();
+        self.data.get(start..start + length).unwrap_or_default()
     }
 }
 

@@ -62,29 +62,12 @@ pub enum DataError {
 pub fn read(scanner: &mut Scanner<'_>, dtype: DataType, shape: Shape) -> Result<Tensor, DataError> {
     // A value takes two bytes of text at least, itself and a comma.
     let most = scanner.left() / 2 + 1;
-    let room = shape.elements().min(most) * dtype.size().unwrap_or(LENGTH);
-    let mut values = Values { out: Vec::with_capacity(room), count: 0 };
-    match dtype {
-        DataType::Bool => values.read(scanner, dtype, bool_value)?,
-        DataType::Uint8 => values.read(scanner, dtype, integer(u8::to_le_bytes))?,
-        DataType::Uint16 => values.read(scanner, dtype, integer(u16::to_le_bytes))?,
-        DataType::Uint32 => values.read(scanner, dtype, integer(u32::to_le_bytes))?,
-        DataType::Uint64 => values.read(scanner, dtype, integer(u64::to_le_bytes))?,
-        DataType::Int8 => values.read(scanner, dtype, integer(i8::to_le_bytes))?,
-        DataType::Int16 => values.read(scanner, dtype, integer(i16::to_le_bytes))?,
-        DataType::Int32 => values.read(scanner, dtype, integer(i32::to_le_bytes))?,
-        DataType::Int64 => values.read(scanner, dtype, integer(i64::to_le_bytes))?,
-        DataType::Fp32 => values.read(scanner, dtype, float(f32::is_finite, f32::to_le_bytes))?,
-        DataType::Fp64 => values.read(scanner, dtype, float(f64::is_finite, f64::to_le_bytes))?,
-        DataType::Bytes => values.read_strings(scanner)?,
-        DataType::Fp16 => values.read(scanner, dtype, half(FP16))?,
-        DataType::Bf16 => values.read(scanner, dtype, half(BF16))?,
+    let mut values = Values::with_room(dtype, shape.elements().min(most));
+    if scanner.peek()? != Next::Array {
+        return Err(scanner.error("expected an array").into());
     }
-    let (expected, found) = (shape.elements(), values.count);
-    if found != expected {
-        return Err(DataError::Count { shape, expected, found });
-    }
-    Ok(Tensor::new(dtype, shape, Bytes::from(values.out))?)
+    values.read(scanner)?;
+    values.finish(shape)
 }
 
 /// Writes a tensor's values as a flat array, numbers in their shortest form.
@@ -117,48 +100,113 @@ pub fn write(tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), DataError> {
     Ok(())
 }
 
-struct Values {
+/// The values of one tensor while they are read, from one array or from several places.
+#[derive(Debug)]
+pub struct Values {
+    dtype: DataType,
     out: Vec<u8>,
     count: usize,
 }
 
 impl Values {
-    fn read<const N: usize>(
+    /// No values yet, and room for so many.
+    pub fn with_room(dtype: DataType, elements: usize) -> Self {
+        let room = elements * dtype.size().unwrap_or(LENGTH);
+        Self { dtype, out: Vec::with_capacity(room), count: 0 }
+    }
+
+    /// Reads one value, or an array of them, nested or flat.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`], with the place of the first value that does not fit.
+    pub fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DataError> {
+        match self.dtype {
+            DataType::Bool => self.each(scanner, bool_value),
+            DataType::Uint8 => self.each(scanner, integer(u8::to_le_bytes)),
+            DataType::Uint16 => self.each(scanner, integer(u16::to_le_bytes)),
+            DataType::Uint32 => self.each(scanner, integer(u32::to_le_bytes)),
+            DataType::Uint64 => self.each(scanner, integer(u64::to_le_bytes)),
+            DataType::Int8 => self.each(scanner, integer(i8::to_le_bytes)),
+            DataType::Int16 => self.each(scanner, integer(i16::to_le_bytes)),
+            DataType::Int32 => self.each(scanner, integer(i32::to_le_bytes)),
+            DataType::Int64 => self.each(scanner, integer(i64::to_le_bytes)),
+            DataType::Fp32 => self.each(scanner, float(f32::is_finite, f32::to_le_bytes)),
+            DataType::Fp64 => self.each(scanner, float(f64::is_finite, f64::to_le_bytes)),
+            DataType::Bytes => self.strings(scanner),
+            DataType::Fp16 => self.each(scanner, half(FP16)),
+            DataType::Bf16 => self.each(scanner, half(BF16)),
+        }
+    }
+
+    /// Adds an element of a BYTES tensor.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Json`], if it has 4 GiB or more.
+    pub fn push_bytes(&mut self, bytes: &[u8], scanner: &Scanner<'_>) -> Result<(), DataError> {
+        let length = u32::try_from(bytes.len()).map_err(|_| scanner.error("string of 4 GiB"))?;
+        self.out.extend_from_slice(&length.to_le_bytes());
+        self.out.extend_from_slice(bytes);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The tensor of that shape.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Count`], [`DataError::Tensor`].
+    pub fn finish(self, shape: Shape) -> Result<Tensor, DataError> {
+        let (expected, found) = (shape.elements(), self.count);
+        if found != expected {
+            return Err(DataError::Count { shape, expected, found });
+        }
+        Ok(Tensor::new(self.dtype, shape, Bytes::from(self.out))?)
+    }
+
+    fn each<const N: usize>(
         &mut self,
         scanner: &mut Scanner<'_>,
-        dtype: DataType,
         value: impl Fn(&mut Scanner<'_>) -> Result<Option<[u8; N]>, JsonError> + Copy,
     ) -> Result<(), DataError> {
+        if scanner.peek()? != Next::Array {
+            return self.one(scanner, value);
+        }
         scanner.array(|scanner| {
             if scanner.peek()? == Next::Array {
-                return self.read(scanner, dtype, value);
+                return self.each(scanner, value);
             }
-            let mut again = scanner.clone();
-            let Some(bytes) = value(scanner)? else {
-                return Err(misfit(&mut again, dtype)?);
-            };
-            self.out.extend_from_slice(&bytes);
-            self.count += 1;
-            Ok(())
+            self.one(scanner, value)
         })
     }
 
-    fn read_strings(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DataError> {
-        scanner.array(|scanner| {
-            match scanner.peek()? {
-                Next::String => {}
-                Next::Array => return self.read_strings(scanner),
-                Next::Object | Next::Number | Next::Bool | Next::Null => {
-                    return Err(misfit(scanner, DataType::Bytes)?);
-                }
+    #[inline]
+    fn one<const N: usize>(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        value: impl Fn(&mut Scanner<'_>) -> Result<Option<[u8; N]>, JsonError> + Copy,
+    ) -> Result<(), DataError> {
+        let mut again = scanner.clone();
+        let Some(bytes) = value(scanner)? else {
+            return Err(misfit(&mut again, self.dtype)?);
+        };
+        self.out.extend_from_slice(&bytes);
+        self.count += 1;
+        Ok(())
+    }
+
+    fn strings(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DataError> {
+        match scanner.peek()? {
+            Next::Array => scanner.array(|scanner| self.strings(scanner)),
+            Next::String => {
+                let text = scanner.string()?;
+                self.push_bytes(text.as_bytes(), scanner)
             }
-            let text = scanner.string()?;
-            let length = u32::try_from(text.len()).map_err(|_| scanner.error("string of 4 GiB"))?;
-            self.out.extend_from_slice(&length.to_le_bytes());
-            self.out.extend_from_slice(text.as_bytes());
-            self.count += 1;
-            Ok(())
-        })
+            Next::Object | Next::Number | Next::Bool | Next::Null => {
+                Err(misfit(scanner, DataType::Bytes)?)
+            }
+        }
     }
 }
 
@@ -221,6 +269,37 @@ fn float_text<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, Jso
 
 fn is_literal(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
+}
+
+/// Writes the value at an index, in row-major order; [`write()`] is quicker for all of them.
+///
+/// # Errors
+///
+/// [`DataError::NotText`].
+pub fn write_value(tensor: &Tensor, index: usize, out: &mut Vec<u8>) -> Result<(), DataError> {
+    match tensor.dtype() {
+        DataType::Bool => {
+            let [value] = tensor.value(index);
+            out.extend_from_slice(if value == 0 { b"false" } else { b"true" });
+        }
+        DataType::Uint8 => int(u8::from_le_bytes(tensor.value(index)), out),
+        DataType::Uint16 => int(u16::from_le_bytes(tensor.value(index)), out),
+        DataType::Uint32 => int(u32::from_le_bytes(tensor.value(index)), out),
+        DataType::Uint64 => int(u64::from_le_bytes(tensor.value(index)), out),
+        DataType::Int8 => int(i8::from_le_bytes(tensor.value(index)), out),
+        DataType::Int16 => int(i16::from_le_bytes(tensor.value(index)), out),
+        DataType::Int32 => int(i32::from_le_bytes(tensor.value(index)), out),
+        DataType::Int64 => int(i64::from_le_bytes(tensor.value(index)), out),
+        DataType::Fp32 => real(f32::from_le_bytes(tensor.value(index)), out),
+        DataType::Fp64 => real(f64::from_le_bytes(tensor.value(index)), out),
+        DataType::Bytes => {
+            let text = std::str::from_utf8(tensor.element(index));
+            string(text.map_err(|_| DataError::NotText { index })?, out);
+        }
+        DataType::Fp16 => half_real(FP16, tensor.value(index), out),
+        DataType::Bf16 => half_real(BF16, tensor.value(index), out),
+    }
+    Ok(())
 }
 
 fn numbers<const N: usize>(

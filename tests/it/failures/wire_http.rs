@@ -103,7 +103,7 @@ fn paths_methods_and_calls_that_are_not_offered_are_refused() {
     let config = r#"{"parameters":{"config":"{}"}}"#;
     for (method, path, body, expected) in [
         ("GET", "/", "", no_path(&["'/'", "not found"])),
-        ("GET", "/v1/models/iris", "", no_path(&["'/v1/models/iris'"])),
+        ("GET", "/v3/models/iris", "", no_path(&["'/v3/models/iris'"])),
         ("GET", "/v2/models/iris/nothing", "", no_path(&["'/v2/models/iris/nothing'"])),
         ("GET", "/v2/a/b/c/d/e/f/g/h", "", no_path(&["'/v2/a/b/c/d/e/f/g/h'"])),
         ("GET", "/v2/models/nope", "", expected("not_found.model", &["'nope'"])),

@@ -68,12 +68,18 @@ impl Server {
 
     /// Starts a server with arguments and variables.
     pub fn told(models: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let models = models.to_str().expect("a path in UTF-8");
+        let ports = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"];
+        Self::hosted(&[&["--models", models], &ports[..], arguments].concat(), variables)
+    }
+
+    /// The same, as a hosting platform starts it: with variables, which may choose models and
+    /// the addresses of callers.
+    pub fn hosted(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let log = NamedTempFile::new().expect("a temporary file");
         let mut child = command(Path::new(env!("CARGO_BIN_EXE_tidegate")))
-            .args(["serve", "--ready-fd", "1", "--models"])
-            .arg(models)
-            .args(["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"])
+            .args(["serve", "--ready-fd", "1"])
             .args(["--metrics", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(arguments)
             .envs(variables.iter().copied())

@@ -63,7 +63,14 @@ pub const ROWS: &[Row] = &[
     to("capitals", "iris/INFER", NO_PATH),
     // Other calls.
     Row::call("the root", "GET", "/", NO_PATH),
-    Row::call("the older protocol", "GET", "/v1/models/iris", NO_PATH),
+    Row::call("the older protocol's root", "GET", "/v1", NO_PATH),
+    Row::call(
+        "another call of the older protocol",
+        "POST",
+        "/v1/models/iris:classify",
+        NOT_OFFERED,
+    ),
+    Row::call("the older protocol's slash", "POST", "/v1/models/a/b:predict", NO_PATH),
     Row::call("a later protocol", "GET", "/v3", NO_PATH),
     Row::call("a slash at the end", "GET", "/v2/", NO_PATH),
     Row::call("two slashes", "GET", "//v2", NO_PATH),
