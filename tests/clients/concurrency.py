@@ -8,7 +8,7 @@ rows differ from one to the next. Exits with 0 if all answers are equal in every
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,13 @@ class Question:
 
 def main(http: str, grpc_address: str, models: str) -> int:
     questions = make_questions(Path(models))
+    ask_at_once(http, grpc_address, questions)
+    print(f"{len(questions)} requests at once, each got its own rows' answer")
+    return 0
+
+
+def ask_at_once(http: str, grpc_address: str, questions: Sequence[Question]) -> None:
+    """Has all of them under way together, over both protocols, and checks the answers."""
     with (
         grpc.insecure_channel(grpc_address) as channel,
         ThreadPoolExecutor(THREADS) as threads,
@@ -50,8 +57,6 @@ def main(http: str, grpc_address: str, models: str) -> int:
         for question, future in zip(questions[1::3], futures, strict=True):
             question.check(read_response(future.result()))
         wait_for(threaded)
-    print(f"{len(questions)} requests at once, each got its own rows' answer")
-    return 0
 
 
 def make_questions(models: Path) -> list[Question]:
@@ -90,7 +95,7 @@ def read_response(response: service_pb2.ModelInferResponse) -> Tensors:
     }
 
 
-async def by_asyncio(address: str, questions: list[Question]) -> None:
+async def by_asyncio(address: str, questions: Sequence[Question]) -> None:
     async with over_grpc.InferenceServerClient(address) as client:
 
         async def ask(question: Question) -> None:

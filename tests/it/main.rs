@@ -42,6 +42,7 @@ mod quiet;
 mod serves;
 mod shared_session;
 mod shutdown;
+mod sklearn_models;
 mod swap_soak;
 mod traces;
 mod watch;
