@@ -6,7 +6,9 @@
 pub mod binary;
 pub mod graph;
 pub mod json;
+pub mod manifest;
 pub mod message;
+pub mod rewrite;
 
 /// A body. What it returns tells apart what it saw: inputs with something new are kept.
 pub type Body = fn(&[u8]) -> String;
@@ -16,5 +18,7 @@ pub const ALL: &[(&str, Body)] = &[
     ("binary", binary::body),
     ("graph", graph::body),
     ("json", json::body),
+    ("manifest", manifest::body),
     ("message", message::body),
+    ("rewrite", rewrite::body),
 ];
