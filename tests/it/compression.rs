@@ -88,11 +88,15 @@ fn what_cannot_be_inflated_is_the_callers_to_mend() {
     let mut damaged = whole.clone();
     let sum = whole.len() - 8;
     damaged[sum] ^= 1;
+    // The sum is at the end of zlib's.
+    let mut wrong_sum = zlib(iris::body().as_bytes());
+    *wrong_sum.last_mut().unwrap() ^= 1;
     let malformed = |says| expected("invalid.malformed", says);
     let unread = |says| expected("unsupported_media.encoding", says);
-    let cases: [(&str, Vec<u8>, Expected); 8] = [
+    let cases: [(&str, Vec<u8>, Expected); 9] = [
         ("gzip", whole[..whole.len() - 1].to_vec(), malformed(&["ends before its gzip data does"])),
         ("deflate", zlib(b"{}")[..5].to_vec(), malformed(&["ends before its deflate data does"])),
+        ("deflate", wrong_sum, malformed(&["no deflate data, or damaged"])),
         ("gzip", damaged, malformed(&["no gzip data, or damaged", "at byte"])),
         ("gzip", iris::body().into(), malformed(&["no gzip data, or damaged"])),
         ("gzip", [&whole[..], b"more"].concat(), malformed(&["4 bytes follow the gzip data"])),

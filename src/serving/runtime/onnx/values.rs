@@ -312,7 +312,8 @@ pub(super) fn check(status: sys::OrtStatusPtr) -> Result<(), RunError> {
     if message.contains(TERMINATED) {
         return Err(RunError::Stopped);
     }
-    if code == sys::OrtErrorCode::ORT_INVALID_ARGUMENT {
+    let of_values = OF_VALUES.iter().any(|part| message.contains(part));
+    if of_values || code == sys::OrtErrorCode::ORT_INVALID_ARGUMENT {
         return Err(RunError::Rejected { message });
     }
     Err(failed(message))
@@ -367,3 +368,13 @@ const COPIED: usize = 4096;
 
 /// What ONNX Runtime says of a run that was stopped; it has no code of its own.
 const TERMINATED: &str = "terminate flag";
+
+/// What ONNX Runtime says of values that an operator cannot take, but with the code of a failed run.
+/// Shapes that do not fit one another stay failures: the model may be wrong as well as its caller.
+const OF_VALUES: [&str; 4] = [
+    "Integer division by zero",
+    "Integer modulo by zero",
+    "k argument [",
+    // Of a text that is no number.
+    "while running Cast node",
+];
