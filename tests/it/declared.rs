@@ -75,6 +75,14 @@ fn the_example_with_every_key_loads_and_acts() {
 
     let answer = server.http("POST", "/v2/models/iris/infer", &iris::body()).json();
     assert_eq!(answer["outputs"][0]["shape"], json!([1, 1]), "{answer}");
+    let mut body: Value = serde_json::from_str(&iris::body()).unwrap();
+    body["outputs"] = json!([{"name": "probabilities", "parameters": {"classification": 3}}]);
+    let classes = server.http("POST", "/v2/models/iris/infer", &body.to_string()).json();
+    let classes = classes["outputs"][0]["data"].as_array().unwrap().clone();
+    let mut names: Vec<_> = classes.iter().map(|class| last_part(class)).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["setosa", "versicolor", "virginica"], "{classes:?}");
+
     let rows = |rows: usize| {
         let data = vec![1.0; rows * 4];
         let rows = i64::try_from(rows).unwrap();
@@ -86,6 +94,11 @@ fn the_example_with_every_key_loads_and_acts() {
     assert_eq!(refused["code"], "invalid.input");
     let text = "inference request batch-size must be <= 64, but the request has 65 rows";
     assert_eq!(refused["error"], text);
+}
+
+// Of `value:index:label`.
+fn last_part(class: &Value) -> &str {
+    class.as_str().and_then(|class| class.split(':').next_back()).expect("a class")
 }
 
 #[test]

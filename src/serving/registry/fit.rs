@@ -164,7 +164,7 @@ fn outside(
     said: &DeclaredTensor,
 ) -> Result<(), FitError> {
     let name = || spec.name.to_string();
-    if said.optional {
+    if said.optional && !spec.optional {
         return Err(FitError::Optional { name: name() });
     }
     if let Some(said) = said.datatype.as_ref().filter(|said| **said != spec.dtype.name()) {
@@ -306,6 +306,10 @@ mod tests {
             let found = refusal(text);
             assert!(found.contains(problem), "{text}: {found}");
         }
+        let mut optional = spec("x", vec![Dim::Fixed(4)]);
+        optional.optional = true;
+        let optional = Signature { inputs: vec![optional], outputs: vec![] };
+        fit(&optional, &declared("inputs.x.optional = true"), Compat::None).unwrap();
         let fixed = Signature { inputs: vec![spec("x", vec![Dim::Fixed(4)])], outputs: vec![] };
         let rows = fit(&fixed, &declared("batching.max_rows = 2"), Compat::None).unwrap_err();
         assert!(rows.to_string().contains("does not support batching"), "{rows}");
