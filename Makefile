@@ -123,6 +123,11 @@ load-cpu: setup ## Server CPU time a request, beside a bare HTTP/2 echo (needs h
 	cargo build --release --locked --features loadtest
 	python3 loadtest/cpu.py $(TARGET)
 
+.PHONY: load-changes
+load-changes: setup ## p99 of callers while models change, beside a rest (needs h2load)
+	cargo build --release --locked
+	python3 loadtest/changes.py $(TARGET)
+
 ##@ Regenerate
 
 # regenerate NAME: runs the test that compares committed output, told to write it instead.

@@ -70,6 +70,13 @@ impl Changes {
         work.await.unwrap_or(Err(ChangeError::Interrupted))
     }
 
+    /// How many models should be changed at once where many are to be: enough to keep the quiet
+    /// threads busy. Each takes a thread that waits, whose first allocations cost more than loading
+    /// a small model.
+    pub fn at_once(&self) -> usize {
+        self.road.quiet.count() * AHEAD
+    }
+
     /// Ends when the next change of any model does.
     pub fn released(&self) -> OwnedNotified {
         self.road.board.released()
@@ -88,7 +95,7 @@ impl Changes {
         first: Vec<(ModelName, Action)>,
         done: impl Fn(&ModelName) + Clone + Send + 'static,
     ) {
-        let turns = Arc::new(Semaphore::new(STARTING));
+        let turns = Arc::new(Semaphore::new(self.at_once()));
         let mut loading = JoinSet::new();
         for (model, action) in first {
             let (changes, turns, done) = (self.clone(), Arc::clone(&turns), done.clone());
@@ -186,5 +193,5 @@ fn receipt(hold: &Hold<'_>) -> Receipt {
     Receipt { generation: hold.generation, serving: serving.and_then(VersionNumber::new) }
 }
 
-/// Models that are being changed at once at the start: enough to keep the quiet threads busy.
-const STARTING: usize = 32;
+/// Models that are changed at once for each quiet thread.
+const AHEAD: usize = 2;

@@ -1,7 +1,8 @@
 //! Makes changes of what the watch finds, one at a time for each model.
 //!
 //! What is found while a model is being changed waits, and only the newest of it: a version that
-//! appears while an older one loads supersedes it. Somebody else's change is waited for.
+//! appears while an older one loads supersedes it. Somebody else's change is waited for. Where many
+//! models are found at once, the small ones go first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,15 @@ use crate::serving::repository::settle::Found;
 #[derive(Clone, Debug)]
 pub struct Follower {
     changes: Changes,
-    models: Arc<Mutex<BTreeMap<ModelName, Following>>>,
+    models: Arc<Mutex<Models>>,
+}
+
+#[derive(Debug, Default)]
+struct Models {
+    /// Those that are being changed; no more than [`Changes::at_once`].
+    now: BTreeMap<ModelName, Following>,
+    /// What was found last of each of the others.
+    waiting: BTreeMap<ModelName, Arc<Follow>>,
 }
 
 #[derive(Debug)]
@@ -38,7 +47,7 @@ impl Follower {
         let model = found.model.clone();
         let follow = Arc::new(Follow::new(found));
         let mut models = self.models.lock();
-        if let Some(following) = models.get_mut(&model) {
+        if let Some(following) = models.now.get_mut(&model) {
             let newest = |follow: &Follow| follow.found.versions.keys().next_back().copied();
             if newest(&follow) > newest(&following.now) {
                 following.now.supersede();
@@ -46,27 +55,21 @@ impl Follower {
             following.next = Some(follow);
             return;
         }
-        models.insert(model.clone(), Following { now: Arc::clone(&follow), next: None });
+        if models.now.len() >= self.changes.at_once() {
+            models.waiting.insert(model, follow);
+            return;
+        }
+        models.begin(model.clone(), &follow);
         drop(models);
         let this = self.clone();
         self.changes.spawn(async move { this.run(model, follow).await });
     }
 
-    async fn run(self, model: ModelName, mut follow: Arc<Follow>) {
+    async fn run(self, mut model: ModelName, mut follow: Arc<Follow>) {
         loop {
             self.make(&model, &follow).await;
-            let mut models = self.models.lock();
-            let next = models.get_mut(&model).and_then(|following| {
-                let next = following.next.take()?;
-                following.now = Arc::clone(&next);
-                Some(next)
-            });
-            let Some(next) = next else {
-                models.remove(&model);
-                return;
-            };
-            drop(models);
-            follow = next;
+            let Some(next) = self.models.lock().after(model) else { return };
+            (model, follow) = next;
         }
     }
 
@@ -94,5 +97,24 @@ impl Follower {
                 Ok(_) => return,
             }
         }
+    }
+}
+
+impl Models {
+    fn begin(&mut self, model: ModelName, follow: &Arc<Follow>) {
+        self.now.insert(model, Following { now: Arc::clone(follow), next: None });
+    }
+
+    // What to do when that model is done: what was found of it meanwhile, or the smallest that waits.
+    fn after(&mut self, model: ModelName) -> Option<(ModelName, Arc<Follow>)> {
+        let next = self.now.remove(&model).and_then(|done| Some((model, done.next?)));
+        let bytes = |follow: &Follow| -> u64 {
+            follow.found.versions.values().next_back().map_or(0, |print| print.bytes)
+        };
+        let next = next.or_else(|| {
+            let smallest = self.waiting.iter().min_by_key(|(_, follow)| bytes(follow))?.0.clone();
+            self.waiting.remove_entry(&smallest)
+        });
+        next.inspect(|(model, follow)| self.begin(model.clone(), follow))
     }
 }

@@ -13,6 +13,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
     /// The time of day, for records and names.
     fn wall(&self) -> SystemTime;
+
+    /// How long the calling thread had a processor so far. Costs a system call.
+    fn worked(&self) -> Duration;
 }
 
 /// The machine's own clocks.
@@ -36,6 +39,11 @@ impl Clock for System {
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
+
+    fn worked(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(time).unwrap_or_default()
+    }
 }
 
 impl Manual {
@@ -57,6 +65,10 @@ impl Clock for Manual {
 
     fn wall(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + *self.turned.lock()
+    }
+
+    fn worked(&self) -> Duration {
+        *self.turned.lock()
     }
 }
 

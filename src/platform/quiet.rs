@@ -24,8 +24,9 @@ pub struct Crew {
     line: Arc<Line>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
+    count: usize,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -43,6 +44,16 @@ struct Work {
     run: Box<dyn FnOnce() + Send>,
 }
 
+/// Lowers this thread's priority for good, and that of the threads that it starts.
+///
+/// # Errors
+///
+/// The system's, if it does not allow that.
+pub fn give_way() -> io::Result<()> {
+    // Of this thread alone: on Linux, priorities belong to threads.
+    Ok(rustix::process::setpriority_process(None, NICE)?)
+}
+
 impl QuietThreads {
     /// Starts `count` threads.
     ///
@@ -50,14 +61,21 @@ impl QuietThreads {
     ///
     /// The system's, if it gives no thread.
     pub fn start(count: usize) -> io::Result<Crew> {
-        let crew = Crew { line: Arc::default() };
-        for index in 0..count.max(1) {
+        let count = count.max(1);
+        let line = Line { count, waiting: Mutex::default(), changed: Condvar::new() };
+        let crew = Crew { line: Arc::new(line) };
+        for index in 0..count {
             let line = Arc::clone(&crew.line);
             let thread = std::thread::Builder::new().name(format!("quiet-{index}"));
             // Not joined: a model that takes minutes to load must not hold up the end of the process.
             drop(thread.spawn(move || line.work())?);
         }
         Ok(crew)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.line.count
     }
 
     /// Takes work of that size, in any unit; smaller work goes first, equal in order.
@@ -83,8 +101,7 @@ impl Crew {
 
 impl Line {
     fn work(&self) {
-        // Of this thread alone: on Linux, priorities belong to threads.
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        if let Err(error) = give_way() {
             tracing::warn!(%error, "loading has the same priority as answering");
         }
         while let Some(work) = self.next() {

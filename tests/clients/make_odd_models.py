@@ -124,6 +124,21 @@ def signals() -> ModelProto:
     return model(helper.make_graph(nodes, "signals", taken, given))
 
 
+def batches() -> ModelProto:
+    """`x` [-1, 4] to `y` [-1, 4]: microseconds for a row, a long time for many rows."""
+    random = np.random.RandomState(7)
+    shapes = {"first": (4, 128), "middle": (128, 128), "last": (128, 4)}
+    weights = [
+        helper.make_tensor(name, FLOAT, shape, random.standard_normal(shape).ravel() / 12)
+        for name, shape in shapes.items()
+    ]
+    nodes = [node("MatMul", ["x", "first"], ["h0"])]
+    nodes += [node("MatMul", [f"h{layer}", "middle"], [f"h{layer + 1}"]) for layer in range(16)]
+    nodes.append(node("MatMul", ["h16", "last"], ["y"]))
+    taken, given = tensor("x", FLOAT, ["rows", 4]), tensor("y", FLOAT, ["rows", 4])
+    return model(helper.make_graph(nodes, "batches", [taken], [given], weights))
+
+
 def external() -> ModelProto:
     """Keeps its weights in a file that nobody brings along."""
     weights = helper.make_tensor("weights", FLOAT, [4], [1.0, 2.0, 3.0, 4.0])
@@ -275,6 +290,7 @@ def main(folder: Path) -> None:
         float8,
         text,
         external,
+        batches,
         zipmaps,
         zipmaps_external,
         left_out,

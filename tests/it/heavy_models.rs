@@ -34,6 +34,26 @@ fn a_heavy_model_runs_on_threads_and_a_light_one_in_place() {
 }
 
 #[test]
+fn a_model_that_turns_out_heavy_leaves_the_io_threads() {
+    let repository = Repository::new();
+    repository.put("batches", 1, &odd("batches"));
+    let server = repository.serve();
+    let placement = || {
+        let view = server.admin("GET", "/admin/v1/models/batches/versions/1", "");
+        view.1["placement"].as_str().map(str::to_owned)
+    };
+    assert_eq!(placement().as_deref(), Some("in_place"));
+    let rows = 32_768;
+    let body = iris::body_of("x", &json!(vec![0; 4 * rows]), &[32_768, 4]);
+    // The first long run makes it suspect, the second one is timed by the processor's clock.
+    for _ in 0..2 {
+        let reply = server.http("POST", "/v2/models/batches/infer", &body);
+        assert_eq!(reply.status, 200, "{}", reply.json());
+    }
+    assert_eq!(placement().as_deref(), Some("threads"));
+}
+
+#[test]
 fn a_deadline_stops_the_run_and_frees_its_thread() {
     let server = models().serve_configured("[runtime]\ncores = 1");
     let late = count(&server, &body_of_loop(ENDLESS, Some(30_000)));

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -99,7 +99,9 @@ impl Failure for QueueError {
 struct Inner {
     engine: Arc<dyn Engine>,
     placement: Placement,
-    /// Set by a run in place that took far too long for its thread; never unset.
+    /// How many runs in place are still to be looked at closely, after one that took long.
+    suspect: AtomicU32,
+    /// Set by a run in place that worked far too long for its thread; never unset.
     moved: AtomicBool,
     bounds: Bounds,
     line: Mutex<Line>,
@@ -154,9 +156,20 @@ impl Queue {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (line, in_ring) = (Mutex::default(), AtomicUsize::new(0));
-        let moved = AtomicBool::new(false);
+        let (suspect, moved) = (AtomicU32::new(0), AtomicBool::new(false));
         let waiting = Arc::default();
-        let inner = Inner { engine, placement, moved, bounds, line, waiting, in_ring, ring, clock };
+        let inner = Inner {
+            engine,
+            placement,
+            suspect,
+            moved,
+            bounds,
+            line,
+            waiting,
+            in_ring,
+            ring,
+            clock,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -303,15 +316,29 @@ impl Inner {
         if work.deadline.is_some_and(|deadline| deadline <= started) {
             return Finished::never(QueueError::Deadline);
         }
+        let suspect = self.suspect.load(Ordering::Relaxed);
+        let before = (suspect > 0).then(|| self.clock.worked());
         let job = Job { inputs: &work.inputs, outputs: &work.outputs, switch: None };
         let result = self.engine.run(job).ended().await.map_err(QueueError::Run);
         let ended = self.clock.now();
-        // What warm-up saw was not the whole truth (a larger batch, values that make it loop): one
-        // such run was too many for the other connections of this thread.
-        if ended.saturating_duration_since(started) > FAR_TOO_LONG {
-            self.moved.store(true, Ordering::Relaxed);
+        let took_long = ended.saturating_duration_since(started) > FAR_TOO_LONG;
+        match before {
+            None if took_long => self.suspect.store(SUSPECT_RUNS, Ordering::Relaxed),
+            None => {}
+            Some(before) => self.look_closely(suspect, self.clock.worked().saturating_sub(before)),
         }
         Finished { result, ran: Some((started, ended)) }
+    }
+
+    // A run takes long because of its values (a larger batch, a loop), of which warm-up saw others,
+    // or because the machine had no time for its thread, which moving it would not mend.
+    fn look_closely(&self, suspect: u32, worked: Duration) {
+        if worked > FAR_TOO_LONG {
+            self.moved.store(true, Ordering::Relaxed);
+        } else {
+            // Two at a time may count as one.
+            self.suspect.store(suspect - 1, Ordering::Relaxed);
+        }
     }
 
     fn run_waiting(&self, waiting: Waiting) {
@@ -374,5 +401,9 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// A run in place that takes this long moves its version to the inference threads.
+/// A run in place that takes this long makes its version suspect; one that works so long then moves it
+/// to the inference threads.
 const FAR_TOO_LONG: Duration = Duration::from_millis(10);
+
+/// How many runs of a suspect version are timed by the processor's clock.
+const SUSPECT_RUNS: u32 = 1_000;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -16,6 +16,7 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::domain::model::{ModelName, VersionNumber};
 use crate::platform::clock::Clock;
+use crate::platform::quiet;
 use crate::serving::repository::layout::Repository;
 use crate::serving::repository::settle::{Found, Moment, Settling};
 use crate::serving::repository::sighting;
@@ -102,8 +103,11 @@ impl Watch {
     /// The system's, if it gives no thread.
     pub fn start(mut self, told: impl Fn(Found) + Send + 'static) -> io::Result<Watching> {
         let stop = self.sender.clone();
-        let thread = std::thread::Builder::new().name("watch".to_owned());
-        let thread = thread.spawn(move || self.run(told))?;
+        let thread = thread::Builder::new().name("watch".to_owned());
+        let thread = thread.spawn(move || {
+            give_way();
+            self.run(told);
+        })?;
         Ok(Watching { stop, thread: Some(thread) })
     }
 
@@ -152,10 +156,6 @@ impl Watch {
     }
 
     fn note(&mut self, event: &Event) {
-        // Reading a model is no news; and we read them ourselves.
-        if matches!(event.kind, EventKind::Access(_)) {
-            return;
-        }
         // Of two paths the second is where it went.
         let renamed = matches!(
             event.kind,
@@ -221,17 +221,32 @@ impl Drop for Watching {
 }
 
 fn watcher(root: &Path, sender: Sender<Signal>) -> notify::Result<RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+    let told = move |event: notify::Result<Event>| {
         let signal = match event {
+            // Reading a model is no news; and each look of ours is many of these.
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) => return,
             Ok(event) if event.need_rescan() => Signal::Lost,
             Ok(event) => Signal::Event(event),
             Err(_) => Signal::Lost,
         };
         // Disconnected means that nobody watches any more.
         sender.send(signal).ok();
-    })?;
+    };
+    // Its thread has the priority of the one that makes it.
+    let made = thread::spawn(|| {
+        give_way();
+        notify::recommended_watcher(told)
+    });
+    let made = made.join().unwrap_or_else(|_| Err(notify::Error::generic("its thread panicked")));
+    let mut watcher = made?;
     watcher.watch(root, RecursiveMode::Recursive)?;
     Ok(watcher)
+}
+
+fn give_way() {
+    if let Err(error) = quiet::give_way() {
+        tracing::warn!(%error, "watching has the same priority as answering");
+    }
 }
 
 /// How long to gather events before a look.
