@@ -33,5 +33,5 @@ fn says_the_same(read: &Manifest) -> String {
 
 fn reason(text: &str) -> String {
     assert!(!text.is_empty(), "refused without a reason");
-    text.chars().filter(|letter| letter.is_ascii_alphabetic()).take(24).collect()
+    text.chars().filter(char::is_ascii_alphabetic).take(24).collect()
 }

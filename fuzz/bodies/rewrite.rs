@@ -7,7 +7,7 @@ use tidegate::serving::runtime::onnx::wire;
 pub fn body(data: &[u8]) -> String {
     let Some(changed) = rewrite(data, &|name| name == LOCALE) else {
         let fields = wire::fields(data).map_while(Result::ok).take(16);
-        return fields.map(|field| format!("{},", field.number)).collect();
+        return format!("{:?}", fields.map(|field| field.number).collect::<Vec<_>>());
     };
     assert!(wire::fields(&changed.model).all(|field| field.is_ok()), "it cannot be read");
     assert_eq!(rewrite(&changed.model, &|name| name == LOCALE), None, "it needs a further change");

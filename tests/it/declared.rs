@@ -79,7 +79,7 @@ fn the_example_with_every_key_loads_and_acts() {
     body["outputs"] = json!([{"name": "probabilities", "parameters": {"classification": 3}}]);
     let classes = server.http("POST", "/v2/models/iris/infer", &body.to_string()).json();
     let classes = classes["outputs"][0]["data"].as_array().unwrap().clone();
-    let mut names: Vec<_> = classes.iter().map(|class| last_part(class)).collect();
+    let mut names: Vec<_> = classes.iter().map(last_part).collect();
     names.sort_unstable();
     assert_eq!(names, ["setosa", "versicolor", "virginica"], "{classes:?}");
 
