@@ -128,6 +128,11 @@ load-changes: setup ## p99 of callers while models change, beside a rest (needs 
 	cargo build --release --locked
 	python3 loadtest/changes.py $(TARGET)
 
+.PHONY: load-startup
+load-startup: setup ## Seconds from the start to a first answer, and to 200 ready models
+	cargo build --release --locked
+	python3 loadtest/startup.py $(TARGET)
+
 ##@ Regenerate
 
 # regenerate NAME: runs the test that compares committed output, told to write it instead.

@@ -8,10 +8,10 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::Response;
+use http::{HeaderValue, Response, header};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -40,6 +40,8 @@ pub struct Connections {
     /// The same by what is spoken, in the order of [`PROTOCOLS`].
     by_protocol: [AtomicUsize; PROTOCOLS.len()],
     limits: Limits,
+    /// Read for each answer, so it takes no lock.
+    leaving: AtomicBool,
     stop: watch::Sender<bool>,
     ended: Notify,
 }
@@ -59,6 +61,7 @@ impl Connections {
             open: AtomicUsize::new(0),
             by_protocol: Default::default(),
             limits,
+            leaving: AtomicBool::new(false),
             stop,
             ended: Notify::new(),
         })
@@ -93,15 +96,23 @@ impl Connections {
                 tracing::warn!(limit = self.limits.connections, "too many connections");
                 continue;
             };
-            let (protocol, limits) = (protocol.clone(), self.limits);
-            let stop = self.stop.subscribe();
+            let protocol = protocol.clone();
             cores.spawn(NEXT.fetch_add(1, Ordering::Relaxed), async move {
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    protocol.serve(stream, limits, stop).await;
+                    protocol.serve(stream, &counted.connections).await;
                 }
                 drop(counted);
             });
         }
+    }
+
+    /// Goes on accepting and answering, but each answer over HTTP/1.1 is the last of its connection
+    /// and says so.
+    ///
+    /// HTTP/1.1 cannot say to an idle caller that the connection is about to end: one that sends
+    /// just then loses its request. Who asks now is told in time.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Accepts nobody any more, and asks every connection to end after its present requests.
@@ -157,7 +168,8 @@ impl Protocol {
         }
     }
 
-    async fn serve(self, stream: TcpStream, limits: Limits, mut stop: watch::Receiver<bool>) {
+    async fn serve(self, stream: TcpStream, connections: &Connections) {
+        let (limits, mut stop) = (connections.limits, connections.stop.subscribe());
         let stage = Stage::default();
         let mut stream = Patient::new(stream, stage.clone(), limits);
         match self {
@@ -168,7 +180,7 @@ impl Protocol {
                     http2 = stream.speaks_http2() => http2,
                 };
                 match http2 {
-                    Ok(false) => serve_http1(rest, stream, (stage, limits), stop).await,
+                    Ok(false) => serve_http1(rest, stream, stage, connections).await,
                     Ok(true) => serve_http2(rest, stream, (stage, limits), stop).await,
                     Err(error) => tracing::debug!(%error, "a connection broke"),
                 }
@@ -188,19 +200,19 @@ impl Protocol {
     }
 }
 
-async fn serve_http1(
-    rest: Rest,
-    stream: Patient,
-    (stage, limits): (Stage, Limits),
-    mut stop: watch::Receiver<bool>,
-) {
+async fn serve_http1(rest: Rest, stream: Patient, stage: Stage, connections: &Connections) {
+    let (limits, mut stop) = (connections.limits, connections.stop.subscribe());
     let rest = Arc::new(rest);
     let service = service_fn(move |request| {
         let (rest, stage) = (Arc::clone(&rest), stage.clone());
         stage.called();
         answer(async move {
-            let response = rest.call(request).await;
+            let mut response = rest.call(request).await;
             stage.answered();
+            if connections.leaving.load(Ordering::Relaxed) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             response
         })
     });

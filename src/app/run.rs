@@ -84,14 +84,16 @@ async fn serve(
     progress.finish_and_clear();
     let watching = start.go_on(&house.changes)?;
     if started {
-        health.set(true).await;
         announce(house, &addresses, ready_fd)?;
         signals.next().await;
     }
+    connections.leave();
     tracing::info!(in_flight = house.admission.inside(), "stopping");
     house.changes.shut_down();
-    health.set(false).await;
     drop(watching);
+    linger(&config.server, &mut signals).await;
+    health.end();
+    connections.stop();
     drain(&config.server, house, (connections, acceptors), &mut signals).await;
     house.admission.close();
     stop.send_replace(true);
@@ -106,19 +108,22 @@ async fn look(config: &Config, house: &House) -> anyhow::Result<Start> {
     tokio::task::spawn_blocking(look).await.context("the first look")?
 }
 
-/// Goes on serving until balancers had time to notice, then until the last answer is written; a
-/// second signal cuts it short.
+/// Goes on serving until balancers had time to notice; a second signal cuts it short.
+async fn linger(server: &Server, signals: &mut Signals) {
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_secs(server.drain_delay_s)) => {}
+        () = signals.next() => tracing::warn!("second signal: connections are told to go at once"),
+    }
+}
+
+/// Waits until the last answer of connections that were told to end is written; another signal cuts
+/// it short.
 async fn drain(
     server: &Server,
     house: &House,
     (connections, mut acceptors): (Arc<Connections>, JoinSet<()>),
     signals: &mut Signals,
 ) {
-    tokio::select! {
-        () = tokio::time::sleep(Duration::from_secs(server.drain_delay_s)) => {}
-        () = signals.next() => tracing::warn!("second signal: connections are told to go at once"),
-    }
-    connections.stop();
     // They hold the cores, which can be stopped, and with them what is cut off, only by their last
     // owner.
     while acceptors.join_next().await.is_some() {}

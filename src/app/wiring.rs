@@ -27,6 +27,7 @@ use crate::platform::telemetry::page::{Metrics, Sample};
 use crate::serving::batching::scheduler::InferenceThreads;
 use crate::serving::gateway::admission::Admission;
 use crate::serving::gateway::infer::{Gateway, Parts};
+use crate::serving::registry::footprint::{Footprints, Unreturned};
 use crate::serving::registry::prepare::Loader;
 use crate::serving::registry::reaper::Reaper;
 use crate::serving::registry::snapshot::Published;
@@ -68,16 +69,15 @@ impl House {
         let clock: Arc<dyn Clock> = Arc::new(System);
         let cores = if config.runtime.cores > 0 { config.runtime.cores } else { cores::usable() };
         let library = Library::open(&config.libraries())?;
-        let name = config.repository.model_name.as_deref().map(ModelName::parse).transpose()?;
-        let repository = Repository::open(&config.repository.path, name)
-            .context("set --models DIR, or repository.path in the configuration")?;
+        let repository = repository(config)?;
         let metrics = Metrics::new(library.version().to_owned());
         let traces =
             TraceExport::start((&config.traces, config.compat), metrics.traces(), &control)?;
         let threads = InferenceThreads::start(cores).context("inference threads")?;
         let published = Arc::new(Published::default());
         let board = Arc::new(Board::new(Arc::clone(&published), config.server.strict_readiness));
-        let reaper = reaper(&board, metrics.clone())?;
+        let footprints = Arc::new(Footprints::default());
+        let reaper = reaper(&board, &footprints, metrics.clone())?;
         let loader = Loader {
             repository: repository.clone(),
             library: library.clone(),
@@ -89,6 +89,7 @@ impl House {
             ring: threads.ring(),
             metrics: metrics.clone(),
             bell: reaper.bell().clone(),
+            footprints,
             clock: Arc::clone(&clock),
         };
         let quiet = QuietThreads::start(cores).context("quiet threads")?;
@@ -185,6 +186,12 @@ impl House {
     }
 }
 
+fn repository(config: &Config) -> anyhow::Result<Repository> {
+    let name = config.repository.model_name.as_deref().map(ModelName::parse).transpose()?;
+    Repository::open(&config.repository.path, name)
+        .context("set --models DIR, or repository.path in the configuration")
+}
+
 // Gauges whose values others hold.
 fn watch(metrics: &Metrics, published: &Arc<Published>, admission: &Arc<Admission>) {
     let admission = Arc::clone(admission);
@@ -212,12 +219,20 @@ fn states(published: &Published) -> Vec<Sample> {
     samples
 }
 
-fn reaper(board: &Arc<Board>, metrics: Metrics) -> anyhow::Result<Reaper> {
+fn reaper(
+    board: &Arc<Board>,
+    footprints: &Arc<Footprints>,
+    metrics: Metrics,
+) -> anyhow::Result<Reaper> {
     let board = Arc::clone(board);
-    Reaper::start(move |freed| {
+    Reaper::start(Arc::clone(footprints), move |freed| {
         let (before_bytes, after_bytes) = (freed.before_bytes, freed.after_bytes);
         tracing::info!(version = %freed.key, before_bytes, after_bytes, "retired");
         metrics.record_retire(before_bytes, after_bytes);
+        if let Some(Unreturned { taken_bytes, returned_bytes }) = freed.unreturned {
+            tracing::warn!(version = %freed.key, taken_bytes, returned_bytes, "memory was not given back");
+            metrics.record_unreturned();
+        }
         board.freed(&freed.key);
     })
     .context("reaper thread")

@@ -163,6 +163,7 @@ impl Board {
         let mut snapshot = Snapshot::new(held.generation, entries);
         let degraded = self.strict && snapshot.is_degraded();
         snapshot.started = held.started;
+        snapshot.stopping = held.stopping;
         snapshot.ready = held.started && !held.stopping && !degraded;
         self.published.publish(snapshot);
     }

@@ -45,6 +45,21 @@ pub fn resident_bytes() -> Option<u64> {
     Some(pages * u64::try_from(page).ok()?)
 }
 
+/// Bytes that this process alone holds, in memory or swapped out; `None` where the system does not
+/// tell.
+///
+/// Files that are mapped do not count: the system takes their pages back as it likes.
+pub fn private_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    Some(kib(&status, "RssAnon:")?.checked_add(kib(&status, "VmSwap:")?)? * 1024)
+}
+
+// A line such as `RssAnon:      4212 kB` (proc_pid_status(5)).
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_ascii_whitespace().next()?.parse().ok()
+}
+
 fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }

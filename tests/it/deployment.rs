@@ -23,6 +23,13 @@ fn only(kind: &str) -> Value {
     all.remove(0)
 }
 
+/// A variable of a container that is a number of seconds.
+fn seconds_of(container: &Value, variable: &str) -> Option<u64> {
+    let mut variables = container.get("env")?.as_array()?.iter();
+    let found = variables.find(|found| found.get("name").is_some_and(|name| name == variable))?;
+    found.get("value")?.as_str()?.parse().ok()
+}
+
 #[test]
 fn kubernetes_takes_the_manifests_and_probes_ask_what_the_server_answers() {
     let deployment = only("Deployment");
@@ -42,10 +49,12 @@ fn kubernetes_takes_the_manifests_and_probes_ask_what_the_server_answers() {
         let line = format!(":{}\"", port["containerPort"]);
         assert!(image.contains(&line), "the image does not listen on {port}");
     }
-    let seconds = |value: &Value| value.as_u64().expect("seconds");
-    let sleep = seconds(&container["lifecycle"]["preStop"]["sleep"]["seconds"]);
-    let grace = seconds(&pod["terminationGracePeriodSeconds"]);
-    assert!(grace > sleep + DRAIN_S, "{grace} s are not enough to drain");
+    let grace = pod["terminationGracePeriodSeconds"].as_u64().expect("seconds");
+    let delay = seconds_of(container, "TIDEGATE_SERVER_DRAIN_DELAY_S").expect("a delay");
+    // A pod that is not ready leaves the endpoints within one period.
+    let period = container["readinessProbe"]["periodSeconds"].as_u64().expect("seconds");
+    assert!(delay > period, "{delay} s are over before anybody notices");
+    assert!(grace > delay + DRAIN_S, "{grace} s are not enough to drain");
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     assert_eq!(only("PodDisruptionBudget")["spec"]["selector"]["matchLabels"], *labels);
     assert_eq!(only("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"], "tidegate");
@@ -62,6 +71,9 @@ fn kserves_runtime_serves_one_model_by_the_name_of_its_service() {
     assert_eq!(spec["supportedModelFormats"][0]["name"], "onnx");
     let container = &spec["containers"][0];
     assert_eq!(container["name"], "kserve-container");
+    let delay = seconds_of(container, "TIDEGATE_SERVER_DRAIN_DELAY_S").expect("a delay");
+    let drain = seconds_of(container, "TIDEGATE_SERVER_DRAIN_TIMEOUT_S").expect("a timeout");
+    assert!(delay > 0 && delay + drain < GRACE_S, "{delay} s and {drain} s");
     for service in documents("InferenceService") {
         assert_eq!(service["spec"]["predictor"]["model"]["runtime"], runtime["metadata"]["name"]);
     }
@@ -98,7 +110,8 @@ fn systemd_takes_the_unit() {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         line.unwrap_or_else(|| panic!("the unit has no {key}")).to_owned()
     };
-    assert!(value("TimeoutStopSec").parse::<u64>().unwrap() > DRAIN_S);
+    // With room for the delay that its comment speaks of.
+    assert!(value("TimeoutStopSec").parse::<u64>().unwrap() > 5 + DRAIN_S);
     assert!(value("LimitNOFILE").parse::<u64>().unwrap() > CONNECTIONS);
     let verify = Path::new("/usr/bin/systemd-analyze");
     if !verify.exists() {
@@ -119,6 +132,9 @@ fn systemd_takes_the_unit() {
 
 /// `server.drain_timeout_s` by default.
 const DRAIN_S: u64 = 30;
+
+/// What Kubernetes leaves a pod between SIGTERM and SIGKILL by default.
+const GRACE_S: u64 = 30;
 
 /// `limits.connections` by default.
 const CONNECTIONS: u64 = 10_000;

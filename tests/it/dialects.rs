@@ -4,9 +4,6 @@ use serde_json::{Value, json};
 use tidegate::api::oip::pb::inference as pb;
 use tokio_stream::StreamExt;
 use tonic::Request;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::iris;
 use crate::harness::repository::Repository;
@@ -133,23 +130,6 @@ fn a_stream_answers_in_order_and_goes_on_after_an_error() {
     let by_status = told(Some("true"));
     assert_eq!(by_status.len(), 2, "the error ends the stream: {by_status:?}");
     assert_eq!(by_status[1].as_ref().unwrap_err().code(), tonic::Code::InvalidArgument);
-}
-
-#[test]
-fn whoever_watches_health_is_told_that_the_server_stops() {
-    let server = Server::start();
-    let rpc = Rpc::connect(server.addresses().grpc);
-    let check = HealthCheckRequest { service: "inference.GRPCInferenceService".to_owned() };
-    let checked = rpc.wait(async { HealthClient::new(rpc.channel()).check(check.clone()).await });
-    assert_eq!(checked.unwrap().status(), ServingStatus::Serving);
-    let heard = rpc.wait(async {
-        let mut watch = HealthClient::new(rpc.channel()).watch(check).await?.into_inner();
-        let first = watch.next().await.expect("a first status")?.status();
-        server.tell_to_stop();
-        let then = watch.next().await.expect("a second status")?.status();
-        Ok(tonic::Response::new([first, then]))
-    });
-    assert_eq!(heard.unwrap(), [ServingStatus::Serving, ServingStatus::NotServing]);
 }
 
 fn infer(raw: &[u8], rows: i64) -> pb::ModelInferRequest {

@@ -2,6 +2,7 @@
 
 use tidegate::platform::telemetry::catalog;
 
+use crate::harness::debian;
 use crate::harness::iris;
 use crate::harness::prometheus::{self, Prometheus};
 use crate::harness::repository::Repository;
@@ -9,7 +10,7 @@ use crate::harness::server::{Server, request};
 
 #[test]
 fn prometheus_reads_the_page_and_forgets_a_version_that_is_unloaded() {
-    let Some(tools) = prometheus::tools() else { return };
+    let Some(tools) = debian::program("prometheus") else { return };
     let repository = Repository::of(&["iris"]);
     // Nobody listens there: a trace that is kept is an example also if it is never sent.
     let server = repository.serve_configured("[traces]\nendpoint = \"http://127.0.0.1:9\"");
@@ -39,7 +40,7 @@ fn prometheus_reads_the_page_and_forgets_a_version_that_is_unloaded() {
 
 #[test]
 fn promtool_has_nothing_against_the_page_but_the_names_that_triton_chose() {
-    let Some(tools) = prometheus::tools() else { return };
+    let Some(tools) = debian::program("prometheus") else { return };
     let repository = Repository::of(&["iris"]);
     let server = repository.serve();
     iris::ask(&server);

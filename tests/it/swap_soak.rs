@@ -17,7 +17,7 @@ use crate::harness::client::Client;
 use crate::harness::repository::Repository;
 use crate::harness::rpc::{self, Rpc};
 use crate::harness::server::Server;
-use crate::harness::tools::run_client;
+use crate::harness::tools::{command, run, run_client};
 
 #[test]
 fn five_swaps_by_the_repository_api_fail_no_request() {
@@ -39,6 +39,35 @@ fn fifty_swaps_by_the_repository_api_leave_memory_level() {
 #[ignore = "takes many seconds; make soak"]
 fn a_hundred_versions_and_a_hundred_broken_ones_dropped_in_leave_memory_level() {
     is_level(&swap_under_load(Road::Drop, 100));
+}
+
+#[test]
+fn memory_that_the_library_does_not_give_back_is_reported_once_a_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, keeper) = (folder.path().join("keep.c"), folder.path().join("libkeep.so"));
+    // ONNX Runtime's library frees its memory by this name; our own code does not.
+    fs::write(&source, "void free(void *memory) { (void)memory; }\n").unwrap();
+    run(command(Path::new("cc")).args(["-shared", "-fPIC", "-o"]).arg(&keeper).arg(&source));
+    let repository = Repository::new();
+    put(&repository, 1);
+    let preload = [("LD_PRELOAD", keeper.to_str().expect("a path in UTF-8"))];
+    let server = Server::told(repository.path(), &[], &preload);
+    server.wait_for_metric(&format!("{UNRETURNED} 0"));
+    let unload =
+        || server.http("POST", &format!("/v2/repository/models/{MODEL}/unload"), "").status;
+    assert_eq!(unload(), 200);
+    server.wait_for_state(MODEL, 1, "retired");
+    server.wait_for_metric(&format!("{UNRETURNED} 1"));
+    let log = server.log();
+    let lines: Vec<&str> =
+        log.lines().filter(|line| line.contains("memory was not given back")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    // The file is a little larger than the table in it, and both are more than 8 MiB.
+    let taken = lines[0].split("taken_bytes=").nth(1).and_then(|rest| rest.split(' ').next());
+    let taken: u64 = taken.and_then(|taken| taken.parse().ok()).expect("a number");
+    let file = fs::metadata(repository.folder(MODEL, 1).join("model.onnx")).unwrap().len();
+    assert!((8 << 20..=file).contains(&taken), "{taken} of {file}");
+    assert!(lines[0].contains(&format!("version={MODEL}/1")), "{}", lines[0]);
 }
 
 fn is_level(resident: &[f64]) {
@@ -111,6 +140,8 @@ fn swap_under_load(road: Road, swaps: u64) -> Vec<f64> {
         line.starts_with("tidegate_requests_total") && !line.contains("outcome=\"ok\"")
     });
     assert_eq!(failed, None);
+    let unreturned = format!("{UNRETURNED} 0");
+    assert!(page.lines().any(|line| line == unreturned), "{}", server.log());
     resident
 }
 
@@ -251,6 +282,8 @@ fn slope(values: &[f64]) -> f64 {
 }
 
 const MODEL: &str = "swap";
+
+const UNRETURNED: &str = "tidegate_unreturned_versions_total";
 
 /// Half of them over HTTP, half over gRPC.
 const CALLERS: usize = 32;

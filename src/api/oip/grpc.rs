@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body as TonicBody;
 use tonic::codec::CompressionEncoding;
+use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error as ReflectionError};
 use tower::util::BoxCloneSyncService;
 use tower::{Service as _, ServiceExt};
@@ -60,14 +61,14 @@ impl Grpc {
                 .register_encoded_file_descriptor_set(DESCRIPTOR)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let (reporter, health) = tonic_health::server::health_reporter();
+        let health = Health::new(service.clone());
         let beside = [
             ("/grpc.reflection.v1.", BoxCloneSyncService::new(builder().build_v1()?)),
             ("/grpc.reflection.v1alpha.", BoxCloneSyncService::new(builder().build_v1alpha()?)),
-            ("/grpc.health.v1.", BoxCloneSyncService::new(health)),
+            ("/grpc.health.v1.", BoxCloneSyncService::new(HealthServer::new(health.clone()))),
         ];
         let beside = Arc::new(beside);
-        Ok(Self { service, inference, beside, health: Health::new(reporter) })
+        Ok(Self { service, inference, beside, health })
     }
 
     /// What the port says of its health.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use serde::Serialize;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::api::oip::model_config::ModelConfig;
 use crate::api::oip::statistics::{Statistics, VersionStatistics};
@@ -183,6 +184,18 @@ impl Service {
     /// Whether the server is ready: the start-up scan is over.
     pub fn is_ready(&self) -> bool {
         self.gateway.published().load().ready
+    }
+
+    /// Whether a model that we know of answers requests, and the server is not about to stop.
+    pub fn model_serves(&self, model: &str) -> Option<bool> {
+        let snapshot = self.gateway.published().load();
+        let entry = snapshot.entry(model)?;
+        Some(entry.default.is_some() && !snapshot.stopping)
+    }
+
+    /// Ends when something else is served than when it was called, or ready.
+    pub fn changed(&self) -> OwnedNotified {
+        self.gateway.published().changed()
     }
 
     /// What the server says of itself.

@@ -150,6 +150,15 @@ pub const RETIRE_RESIDENT: Metric = Metric {
     help: "Resident memory just before and just after the last version was freed; none before the first",
 };
 
+/// Memory that did not come back.
+pub const UNRETURNED: Metric = Metric {
+    name: "tidegate_unreturned_versions",
+    unit: "versions",
+    kind: MetricKind::Counter,
+    labels: &[],
+    help: "Freed versions that gave back less than half of the memory that their load took",
+};
+
 /// What became of traces.
 pub const TRACES: Metric = Metric {
     name: "tidegate_traces",
@@ -313,7 +322,7 @@ pub const NV_OUTPUT_US: Metric = Metric {
 };
 
 /// Every metric, in the order of the documentation.
-pub const ALL: [Metric; 30] = [
+pub const ALL: [Metric; 31] = [
     REQUEST_DURATION,
     PHASE_DURATION,
     REQUESTS,
@@ -325,6 +334,7 @@ pub const ALL: [Metric; 30] = [
     STATE,
     RETIRED,
     RETIRE_RESIDENT,
+    UNRETURNED,
     CONNECTIONS,
     TRACES,
     BUILD,

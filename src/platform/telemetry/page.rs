@@ -40,6 +40,7 @@ struct Retires {
     versions: AtomicU64,
     before_bytes: AtomicU64,
     after_bytes: AtomicU64,
+    unreturned: AtomicU64,
 }
 
 /// A value that somebody else holds.
@@ -117,6 +118,11 @@ impl Metrics {
         retires.versions.fetch_add(1, Ordering::Release);
     }
 
+    /// Counts a version that was freed and did not give its memory back.
+    pub fn record_unreturned(&self) {
+        self.shared.retires.unreturned.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The page in that format.
     pub fn page(&self, format: Format) -> String {
         let shared = &*self.shared;
@@ -170,6 +176,8 @@ impl Shared {
                 resident.value(&[("moment", moment)], bytes.load(Ordering::Relaxed));
             }
         }
+        let unreturned = self.retires.unreturned.load(Ordering::Relaxed);
+        text.family(&catalog::UNRETURNED).value(&[], unreturned);
         let mut traces = text.family(&catalog::TRACES);
         for (outcome, count) in self.traces.named() {
             traces.value(&[("outcome", outcome)], count);

@@ -1,6 +1,7 @@
 //! Models in memory: their states, and what of them is served.
 
 pub mod fit;
+pub mod footprint;
 pub mod lease;
 pub mod prepare;
 pub mod reaper;

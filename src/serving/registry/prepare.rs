@@ -19,6 +19,7 @@ use crate::platform::telemetry::page::Metrics;
 use crate::serving::batching::queue::{Bounds, Placement, Queue};
 use crate::serving::batching::scheduler::Ring;
 use crate::serving::registry::fit::{self, FitError};
+use crate::serving::registry::footprint::{self, Footprints};
 use crate::serving::registry::state::Step;
 use crate::serving::registry::version::{Bell, Version};
 use crate::serving::registry::warmup::{self, SampleError, Shapes, Warm};
@@ -84,6 +85,8 @@ pub struct Loader {
     pub metrics: Metrics,
     /// Wakes the reaper.
     pub bell: Bell,
+    /// Measures what a load takes.
+    pub footprints: Arc<Footprints>,
     /// For measuring.
     pub clock: Arc<dyn Clock>,
 }
@@ -219,7 +222,7 @@ impl Loader {
         })?;
         let print = || sighting::fingerprint(&self.repository, &key.model, key.number);
         let before = print();
-        let prepared = self.prepare_files(key, &files, progress);
+        let (prepared, load) = self.footprints.around(|| self.prepare_files(key, &files, progress));
         // What came of a mix of two states of the files is neither, and why it failed says nothing.
         let prepared = if print() == before { prepared } else { Err(PrepareError::Touched) };
         let outcome = match prepared.as_ref().map_err(PrepareError::step) {
@@ -228,7 +231,9 @@ impl Loader {
             Err(_) => "failed",
         };
         self.metrics.record_load(key.model.as_str(), outcome);
-        prepared
+        let files_bytes = before.map(|print| print.bytes);
+        let taken = load.zip(files_bytes).map(|(load, files)| footprint::taken(load, files));
+        prepared.map(|version| Arc::new(version.that_took(taken)))
     }
 
     fn prepare_files(
@@ -236,7 +241,7 @@ impl Loader {
         key: &VersionKey,
         files: &Files,
         mut progress: impl FnMut(Step) -> ControlFlow<()>,
-    ) -> Result<Arc<Version>, PrepareError> {
+    ) -> Result<Version, PrepareError> {
         let mut reach = |step| match progress(step) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(PrepareError::Superseded),
@@ -280,7 +285,7 @@ impl Loader {
         let placed = facts.placed.iter();
         metrics.set_nodes(placed.map(|placed| (placed.provider.clone(), placed.nodes)).collect());
         let origin = Origin::new(key.model.clone(), key.number, digest);
-        Ok(Arc::new(Version::new(origin, terms, queue, metrics, self.bell.clone())))
+        Ok(Version::new(origin, terms, queue, metrics, self.bell.clone()))
     }
 
     /// How models are opened where they may crash.

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::domain::model::VersionKey;
 use crate::platform::memory;
+use crate::serving::registry::footprint::{self, Footprints, Unreturned};
 use crate::serving::registry::version::{Bell, Version};
 
 /// The reaper, as those see it who hand versions to it.
@@ -31,6 +32,8 @@ pub struct Freed {
     pub before_bytes: u64,
     /// Resident memory of the process after, in bytes.
     pub after_bytes: u64,
+    /// What did not come back of the memory that its load took; none also where that cannot be said.
+    pub unreturned: Option<Unreturned>,
 }
 
 impl Reaper {
@@ -39,11 +42,15 @@ impl Reaper {
     /// # Errors
     ///
     /// The system's, if it gives no thread.
-    pub fn start(told: impl Fn(Freed) + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        footprints: Arc<Footprints>,
+        told: impl Fn(Freed) + Send + 'static,
+    ) -> io::Result<Self> {
         let (retired, incoming) = crossbeam_channel::unbounded();
         let (ring, rung) = crossbeam_channel::bounded(1);
         let thread = std::thread::Builder::new().name("reaper".to_owned());
-        let thread = thread.spawn(move || reap(&incoming, &rung, told))?;
+        let thread = thread
+            .spawn(move || reap(&incoming, &rung, |version| told(free(version, &footprints))))?;
         Ok(Self { retired: Some(retired), bell: Bell::new(ring), thread: Some(thread) })
     }
 
@@ -73,7 +80,7 @@ impl Drop for Reaper {
     }
 }
 
-fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, told: impl Fn(Freed)) {
+fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, free: impl Fn(Arc<Version>)) {
     let mut draining: Vec<Arc<Version>> = Vec::new();
     loop {
         let open = loop {
@@ -85,7 +92,7 @@ fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, told: impl Fn(Fr
         let (unused, used): (Vec<_>, Vec<_>) = draining.into_iter().partition(Version::is_unused);
         draining = used;
         for version in unused {
-            told(free(version));
+            free(version);
         }
         if !open && draining.is_empty() {
             return;
@@ -97,12 +104,16 @@ fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, told: impl Fn(Fr
     }
 }
 
-fn free(version: Arc<Version>) -> Freed {
-    let key = version.key();
+fn free(version: Arc<Version>, footprints: &Footprints) -> Freed {
+    let (key, taken) = (version.key(), version.taken_bytes());
     let before_bytes = memory::resident_bytes().unwrap_or_default();
-    drop(version);
-    memory::trim();
-    Freed { key, before_bytes, after_bytes: memory::resident_bytes().unwrap_or_default() }
+    let ((), change) = footprints.around(|| {
+        drop(version);
+        memory::trim();
+    });
+    let after_bytes = memory::resident_bytes().unwrap_or_default();
+    let unreturned = taken.zip(change).and_then(|(taken, free)| footprint::unreturned(taken, free));
+    Freed { key, before_bytes, after_bytes, unreturned }
 }
 
 /// How soon to look again at a version that is still used.

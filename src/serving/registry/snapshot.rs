@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::FixedState;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::domain::model::{ModelName, VersionNumber};
 use crate::serving::registry::state::State;
@@ -20,6 +22,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Whether the start-up scan is over.
     pub started: bool,
+    /// Whether the server was told to stop.
+    pub stopping: bool,
     /// Whether the server should be sent requests.
     pub ready: bool,
     entries: HashMap<ModelName, Entry, FixedState>,
@@ -46,6 +50,7 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Published {
     current: ArcSwap<Snapshot>,
+    changed: Arc<Notify>,
 }
 
 impl Snapshot {
@@ -99,5 +104,11 @@ impl Published {
     /// Puts a snapshot in force: every request that begins after this returns sees it.
     pub fn publish(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));
+        self.changed.notify_waiters();
+    }
+
+    /// Ends when the next snapshot is in force.
+    pub fn changed(&self) -> OwnedNotified {
+        Arc::clone(&self.changed).notified_owned()
     }
 }

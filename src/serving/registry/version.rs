@@ -21,6 +21,7 @@ pub struct Version {
     metrics: Arc<VersionMetrics>,
     draining: AtomicBool,
     bell: Bell,
+    taken_bytes: Option<u64>,
 }
 
 /// What requests must be, as the model's file and its owner say together.
@@ -64,7 +65,19 @@ impl Version {
     ) -> Self {
         metrics.watch_queue(queue.waiting());
         let draining = AtomicBool::new(false);
-        Self { origin: Arc::new(origin), terms, queue, metrics, draining, bell }
+        let origin = Arc::new(origin);
+        Self { origin, terms, queue, metrics, draining, bell, taken_bytes: None }
+    }
+
+    /// The same, whose load took so much memory, if that is known.
+    #[must_use]
+    pub fn that_took(self, taken_bytes: Option<u64>) -> Self {
+        Self { taken_bytes, ..self }
+    }
+
+    /// Memory that its load took, in bytes, if that is known.
+    pub fn taken_bytes(&self) -> Option<u64> {
+        self.taken_bytes
     }
 
     /// Which version it is.

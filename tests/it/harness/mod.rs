@@ -3,7 +3,9 @@
 pub mod apart;
 pub mod client;
 pub mod collector;
+pub mod debian;
 pub mod grpc;
+pub mod haproxy;
 pub mod index;
 pub mod iris;
 pub mod otelcol;

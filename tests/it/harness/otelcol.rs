@@ -10,7 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::collector::Span;
-use crate::harness::prometheus::free_address;
+use crate::harness::debian::free_address;
 use crate::harness::tools::{command, once, own_tools, project, run};
 
 /// A collector that takes OTLP over gRPC and shows it on its standard error.

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::harness::debian::free_address;
 use crate::harness::server::{Reply, exchange};
-use crate::harness::tools::{command, project, run, there_are};
+use crate::harness::tools::command;
 
 /// A Prometheus of our own, with nothing but what it scraped since its start.
 #[derive(Debug)]
@@ -96,22 +97,6 @@ impl Drop for Prometheus {
     }
 }
 
-/// Where Debian's Prometheus and promtool are, fetched if need be; says so and is none where this
-/// is no Debian 12.
-pub fn tools() -> Option<PathBuf> {
-    let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    if !system.contains("VERSION_CODENAME=bookworm") {
-        writeln!(std::io::stderr(), "skipped: this is no Debian 12, whose Prometheus is taken")
-            .ok();
-        return None;
-    }
-    if !there_are(&["python3", "apt-get", "dpkg"]) {
-        return None;
-    }
-    let script = project().join("scripts/setup_prometheus.py");
-    Some(PathBuf::from(run(command(Path::new("python3")).arg(script)).trim()))
-}
-
 /// What `promtool check metrics` says of a page.
 pub fn check_metrics(tools: &Path, page: &str) -> Output {
     let mut child = command(&tools.join("promtool"))
@@ -125,12 +110,6 @@ pub fn check_metrics(tools: &Path, page: &str) -> Output {
     pipe.write_all(page.as_bytes()).expect("promtool reads the page");
     drop(pipe);
     child.wait_with_output().expect("promtool ends")
-}
-
-/// A port that nobody has now; who takes it in between makes the test fail, not pass.
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address")
 }
 
 // HTTP/1.0, or a long answer would come in chunks.

@@ -73,14 +73,29 @@ impl Server {
         Self::hosted(&[&["--models", models], &ports[..], arguments].concat(), variables)
     }
 
+    /// Starts a server at these addresses, where it can be started again after its end.
+    pub fn at(models: &Path, listen: Addresses, variables: &[(&str, &str)]) -> Self {
+        let Addresses { http, grpc, metrics, admin } = listen;
+        let ports =
+            [("--http", http), ("--grpc", grpc), ("--metrics", metrics), ("--admin", admin)];
+        let ports = ports.map(|(flag, address)| [flag.to_owned(), address.to_string()]);
+        let ports: Vec<&str> = ports.iter().flatten().map(String::as_str).collect();
+        let models = models.to_str().expect("a path in UTF-8");
+        Self::run(&[&["--models", models], &ports[..]].concat(), variables)
+    }
+
     /// The same, as a hosting platform starts it: with variables, which may choose models and
     /// the addresses of callers.
     pub fn hosted(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let ports = ["--metrics", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        Self::run(&[&ports, arguments].concat(), variables)
+    }
+
+    fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let log = NamedTempFile::new().expect("a temporary file");
         let mut child = command(Path::new(env!("CARGO_BIN_EXE_tidegate")))
             .args(["serve", "--ready-fd", "1"])
-            .args(["--metrics", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(arguments)
             .envs(variables.iter().copied())
             .env("ORT_DYLIB_PATH", library())
@@ -154,6 +169,11 @@ impl Server {
         wait_until(line, || self.metrics().lines().any(|found| found == line));
     }
 
+    /// Waits until it has logged that.
+    pub fn wait_for_log(&self, text: &str) {
+        wait_until(text, || self.log().contains(text));
+    }
+
     /// Waits until the admin API shows the version in that state.
     pub fn wait_for_state(&self, model: &str, version: u64, state: &str) {
         let path = format!("/admin/v1/models/{model}/versions/{version}");
@@ -197,6 +217,11 @@ impl Server {
 
     /// Waits for the end of a server that was told to stop.
     pub fn wait(mut self) -> ExitStatus {
+        self.ended()
+    }
+
+    /// The same, for a server that is to be replaced.
+    pub fn ended(&mut self) -> ExitStatus {
         for _ in 0..2_000 {
             if let Some(status) = self.child.try_wait().expect("a process of ours") {
                 return status;
