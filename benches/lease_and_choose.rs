@@ -16,13 +16,14 @@ use tidegate::domain::inference::Origin;
 use tidegate::domain::model::{Digest, ModelName, VersionChoice, VersionNumber};
 use tidegate::domain::signature::Signature;
 use tidegate::platform::clock::System;
+use tidegate::platform::sync::Bell;
 use tidegate::platform::telemetry::page::Metrics;
 use tidegate::serving::batching::queue::{Bounds, Placement, Queue};
 use tidegate::serving::batching::scheduler::{InferenceThreads, Ring};
 use tidegate::serving::registry::lease::Lease;
 use tidegate::serving::registry::snapshot::{Entry, Published, Snapshot};
 use tidegate::serving::registry::state::State;
-use tidegate::serving::registry::version::{Bell, Terms, Version};
+use tidegate::serving::registry::version::{Terms, Version};
 use tidegate::serving::runtime::engine::{Engine, Facts, Job, Limits, Run, Switch};
 use tidegate::serving::traffic::choose::choose;
 
@@ -66,8 +67,7 @@ fn version(model: &ModelName, number: u64, ring: &Ring) -> Arc<Version> {
     let queue = Queue::new(engine, Placement::InPlace, bounds, ring.clone(), Arc::new(System));
     let metrics = Metrics::new(String::new()).version(model.as_str(), "1");
     let origin = Origin::new(model.clone(), number, Digest::new([7; 32]));
-    let (bell, _) = crossbeam_channel::bounded(1);
-    Arc::new(Version::new(origin, terms, queue, metrics, Bell::new(bell)))
+    Arc::new(Version::new(origin, terms, queue, metrics, Bell::hang().0))
 }
 
 fn name(index: usize) -> ModelName {

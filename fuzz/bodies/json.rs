@@ -10,6 +10,7 @@ use tidegate::api::oip::infer_json;
 use tidegate::domain::json::Scanner;
 use tidegate::domain::signature::NamedTensor;
 use tidegate::domain::tensor::dtype::DataType;
+use tidegate::domain::tensor::half::{BF16, FP16, Half};
 use tidegate::domain::tensor::json;
 
 /// Any bytes are either what `serde_json` reads too, with the same values, or refused.
@@ -114,8 +115,20 @@ fn same(value: &Value, dtype: DataType, bytes: &[u8]) -> bool {
             near(value, f64::from(f32::from_le_bytes(bytes)), f64::from(f32::EPSILON))
         }
         DataType::Fp64 => near(value, f64::from_bits(bits), f64::EPSILON),
-        DataType::Fp16 | DataType::Bf16 | DataType::Bytes => false,
+        DataType::Fp16 => nearest(value, FP16, bytes),
+        DataType::Bf16 => nearest(value, BF16, bytes),
+        DataType::Bytes => false,
     }
+}
+
+// No other half is nearer. A value halfway between two may be either: serde_json rounded it before.
+fn nearest(value: &Value, half: Half, bytes: &[u8]) -> bool {
+    let bits = u16::from_le_bytes(bytes.try_into().expect("two bytes"));
+    let Some(value) = value.as_f64() else { return !half.widen(bits).is_finite() };
+    let far = |bits| (f64::from(half.widen(bits)) - value).abs();
+    let others = [bits.wrapping_add(1), bits.wrapping_sub(1)].into_iter();
+    let mut others = others.filter(|&other| half.widen(other).is_finite());
+    half.widen(bits).is_finite() && others.all(|other| far(bits) <= far(other))
 }
 
 // serde_json rounds twice, and not always to the nearest.

@@ -6,3 +6,6 @@ pub mod follow;
 pub mod plan;
 pub mod policy;
 pub mod versions;
+
+#[cfg(test)]
+mod races;

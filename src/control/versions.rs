@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::control::policy::Policy;
 use crate::domain::model::{ModelName, VersionKey, VersionNumber};
+use crate::platform::sync::Mutex;
 use crate::serving::registry::snapshot::{Entry, Published, Snapshot};
 use crate::serving::registry::state::{State, Step};
 use crate::serving::registry::version::Version;
@@ -65,6 +65,8 @@ struct Slot {
     /// The files that it was last loaded of, or that could not be loaded.
     print: Option<Fingerprint>,
     on_disk: bool,
+    /// Copies that serve no more and are not free yet: the number may be loaded again meanwhile.
+    leaving: usize,
 }
 
 /// A version that a change has loaded.
@@ -148,8 +150,9 @@ impl Board {
         let mut held = self.held.lock();
         let Some(model) = held.models.get_mut(&key.model) else { return };
         let Some(slot) = model.slots.get_mut(&key.number) else { return };
-        // The same number may be loaded again already; then it was its old copy that went.
-        if slot.state == State::Draining {
+        slot.leaving = slot.leaving.saturating_sub(1);
+        // It may be loaded again already; then it was its old copy that went.
+        if slot.state == State::Draining && slot.leaving == 0 {
             slot.step(Step::Free);
             self.publish(&mut held);
         }
@@ -212,7 +215,7 @@ impl Hold<'_> {
             }
             model.slots.retain(|number, slot| {
                 slot.on_disk = numbers.contains(number);
-                slot.on_disk || slot.loaded.is_some() || slot.state == State::Draining
+                slot.on_disk || slot.loaded.is_some() || slot.leaving > 0
             });
         });
     }
@@ -280,7 +283,8 @@ impl Model {
                 slot.step(Step::Ready);
             }
             slot.print = print;
-            gone.extend(slot.loaded.replace(version));
+            gone.extend(slot.leave());
+            slot.loaded = Some(version);
         }
         for (number, slot) in &mut self.slots {
             let serves = document.serving.contains(&number.get());
@@ -295,7 +299,7 @@ impl Model {
                 version.metrics().set_serving(slot.state == State::Serving);
             }
             if !slot.state.is_ready() {
-                gone.extend(slot.loaded.take());
+                gone.extend(slot.leave());
             }
         }
         self.document = document;
@@ -342,7 +346,14 @@ impl Model {
 
 impl Slot {
     fn found() -> Self {
-        Self { state: State::Found, loaded: None, print: None, on_disk: true }
+        Self { state: State::Found, loaded: None, print: None, on_disk: true, leaving: 0 }
+    }
+
+    // What is in memory, for the reaper.
+    fn leave(&mut self) -> Option<Arc<Version>> {
+        let gone = self.loaded.take()?;
+        self.leaving += 1;
+        Some(gone)
     }
 
     fn ask_again(&mut self) {

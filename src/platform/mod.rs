@@ -1,4 +1,4 @@
-//! What we borrow from outside: time, storage, memory, processors, telemetry.
+//! What we borrow from outside: time, storage, processors, threads, telemetry.
 
 pub mod clock;
 pub mod cores;
@@ -7,4 +7,5 @@ pub mod memory;
 pub mod process;
 pub mod quiet;
 pub mod store;
+pub mod sync;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! What operators ask of versions, and what callers then see.
 
 use std::fs;
+use std::sync::Barrier;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -38,6 +39,39 @@ fn a_change_made_on_an_old_reading_is_a_conflict() {
     let text = "model 'iris' is at generation 2, expected 1";
     assert_eq!(answer["error"], text);
     assert_eq!(iris::ask(&server).version, 1);
+}
+
+#[test]
+fn of_two_operators_at_once_one_wins_and_the_other_hears_what_is() {
+    let repository = Repository::of(&["iris"]);
+    repository.put("iris", 3, &demo("iris", 1));
+    let server = repository.serve();
+    for round in 0..10 {
+        assert_eq!(change(&server, "iris/versions/3:promote", "").0, 200);
+        let seen = server.admin("GET", "/admin/v1/models/iris", "").1["generation"].clone();
+        let seen = seen.as_u64().unwrap();
+        let body = json!({"expected_generation": seen}).to_string();
+        let both = Barrier::new(2);
+        let promote = &|version: u64| {
+            both.wait();
+            change(&server, &format!("iris/versions/{version}:promote"), &body)
+        };
+        let answers = thread::scope(|scope| {
+            [1, 2]
+                .map(|version| scope.spawn(move || promote(version)))
+                .map(|one| one.join().unwrap())
+        });
+        let winner = answers.iter().position(|(status, _)| *status == 200).expect("one wins");
+        assert_eq!(answers[winner].1, receipt(seen + 1, winner as u64 + 1), "round {round}");
+        let (status, answer) = &answers[1 - winner];
+        let busy = "model 'iris' is being changed: promote is under way, expected no other change";
+        let late = format!("model 'iris' is at generation {}, expected {seen}", seen + 1);
+        let heard = [("conflict.busy", busy), ("conflict.generation", &late)];
+        let heard = heard.map(|(code, text)| (409, json!(code), json!(text)));
+        let said = (*status, answer["code"].clone(), answer["error"].clone());
+        assert!(heard.contains(&said), "round {round}: {said:?}");
+        assert_eq!(serving(&server), winner as u64 + 1);
+    }
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod rolling_restart;
 mod serves;
 mod shared_session;
 mod shutdown;
+mod simulation;
 mod sklearn_models;
 mod swap_soak;
 mod traces;

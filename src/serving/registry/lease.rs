@@ -6,7 +6,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::serving::registry::version::{Bell, Version};
+use crate::platform::sync::Bell;
+use crate::serving::registry::version::Version;
 
 /// A hold on a version.
 #[derive(Debug)]

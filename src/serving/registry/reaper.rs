@@ -5,22 +5,21 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender};
 
 use crate::domain::model::VersionKey;
 use crate::platform::memory;
+use crate::platform::sync::{self, Bell, Ear, JoinHandle, Receiver, Sender};
 use crate::serving::registry::footprint::{self, Footprints, Unreturned};
-use crate::serving::registry::version::{Bell, Version};
+use crate::serving::registry::version::Version;
 
 /// The reaper, as those see it who hand versions to it.
 #[derive(Debug)]
 pub struct Reaper {
     retired: Option<Sender<Arc<Version>>>,
     bell: Bell,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle>,
 }
 
 /// What came of a version that was freed.
@@ -46,12 +45,11 @@ impl Reaper {
         footprints: Arc<Footprints>,
         told: impl Fn(Freed) + Send + 'static,
     ) -> io::Result<Self> {
-        let (retired, incoming) = crossbeam_channel::unbounded();
-        let (ring, rung) = crossbeam_channel::bounded(1);
-        let thread = std::thread::Builder::new().name("reaper".to_owned());
-        let thread = thread
-            .spawn(move || reap(&incoming, &rung, |version| told(free(version, &footprints))))?;
-        Ok(Self { retired: Some(retired), bell: Bell::new(ring), thread: Some(thread) })
+        let (retired, incoming) = sync::channel();
+        let (bell, ear) = Bell::hang();
+        let free = move |version| told(free(version, &footprints));
+        let thread = sync::spawn("reaper", move || reap(&incoming, &ear, free))?;
+        Ok(Self { retired: Some(retired), bell, thread: Some(thread) })
     }
 
     /// What the leases of versions that drain ring.
@@ -80,13 +78,13 @@ impl Drop for Reaper {
     }
 }
 
-fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, free: impl Fn(Arc<Version>)) {
+fn reap(incoming: &Receiver<Arc<Version>>, ear: &Ear, free: impl Fn(Arc<Version>)) {
     let mut draining: Vec<Arc<Version>> = Vec::new();
     loop {
         let open = loop {
             match incoming.try_recv() {
                 Ok(version) => draining.push(version),
-                Err(error) => break !error.is_disconnected(),
+                Err(error) => break error != TryRecvError::Disconnected,
             }
         };
         let (unused, used): (Vec<_>, Vec<_>) = draining.into_iter().partition(Version::is_unused);
@@ -100,7 +98,7 @@ fn reap(incoming: &Receiver<Arc<Version>>, rung: &Receiver<()>, free: impl Fn(Ar
         // Not every owner rings (a snapshot being read, a turn in the ring), so look again soon
         // while something drains; otherwise sleep until the bell.
         let again = if draining.is_empty() { IDLE } else { LOOK_AGAIN };
-        rung.recv_timeout(again).ok();
+        ear.listen(again);
     }
 }
 

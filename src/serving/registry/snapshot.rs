@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::domain::model::{ModelName, VersionNumber};
+use crate::platform::sync;
 use crate::serving::registry::state::State;
 use crate::serving::registry::version::Version;
 
@@ -103,7 +104,9 @@ impl Published {
 
     /// Puts a snapshot in force: every request that begins after this returns sees it.
     pub fn publish(&self, snapshot: Snapshot) {
-        self.current.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        sync::point();
+        self.current.store(snapshot);
         self.changed.notify_waiters();
     }
 

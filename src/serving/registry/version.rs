@@ -1,13 +1,11 @@
 //! A version in memory: its engine, its queue, its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crossbeam_channel::Sender;
 
 use crate::domain::inference::Origin;
 use crate::domain::model::{Digest, VersionKey, VersionNumber};
 use crate::domain::signature::Signature;
+use crate::platform::sync::{Bell, Flag};
 use crate::platform::telemetry::versions::VersionMetrics;
 use crate::serving::batching::queue::Queue;
 use crate::serving::runtime::engine::Facts;
@@ -19,7 +17,7 @@ pub struct Version {
     terms: Terms,
     queue: Queue,
     metrics: Arc<VersionMetrics>,
-    draining: AtomicBool,
+    draining: Flag,
     bell: Bell,
     taken_bytes: Option<u64>,
 }
@@ -37,23 +35,6 @@ pub struct Terms {
     pub config: Option<Digest>,
 }
 
-/// Wakes the reaper. Rings of a bell that already rang are lost, which is all right.
-#[derive(Clone, Debug)]
-pub struct Bell(Sender<()>);
-
-impl Bell {
-    /// A bell that rings at the other end of a channel of one place.
-    pub fn new(sender: Sender<()>) -> Self {
-        Self(sender)
-    }
-
-    /// Rings; never blocks.
-    pub fn ring(&self) {
-        // Full means that it rings already, disconnected that the process ends.
-        self.0.try_send(()).ok();
-    }
-}
-
 impl Version {
     /// Puts a version together from its parts.
     pub fn new(
@@ -64,8 +45,7 @@ impl Version {
         bell: Bell,
     ) -> Self {
         metrics.watch_queue(queue.waiting());
-        let draining = AtomicBool::new(false);
-        let origin = Arc::new(origin);
+        let (origin, draining) = (Arc::new(origin), Flag::default());
         Self { origin, terms, queue, metrics, draining, bell, taken_bytes: None }
     }
 
@@ -122,7 +102,7 @@ impl Version {
 
     /// Whether leases should tell the reaper when they end.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining.is_raised()
     }
 
     /// What a lease rings when it ends while the version drains.
@@ -132,7 +112,7 @@ impl Version {
 
     /// From now on, leases that end wake the reaper.
     pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.raise();
     }
 
     /// Whether the caller is the last owner of everything that belongs to the version.
