@@ -63,7 +63,7 @@ fn version(model: &ModelName, number: u64, ring: &Ring) -> Arc<Version> {
     let file = "model.onnx".into();
     let terms = Terms { signature: Arc::clone(&signature), max_rows: None, file, config: None };
     let engine = Arc::new(Fake(signature, Facts::default()));
-    let bounds = Bounds { capacity: 1, wait: None };
+    let bounds = Bounds { capacity: 1, wait: None, shared_rows: 1 };
     let queue = Queue::new(engine, Placement::InPlace, bounds, ring.clone(), Arc::new(System));
     let metrics = Metrics::new(String::new()).version(model.as_str(), "1");
     let origin = Origin::new(model.clone(), number, Digest::new([7; 32]));

@@ -362,7 +362,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "streams",
         ],
     ),
-    ("serving", &["light_run_us", "queue_capacity", "trial_load", "trial_timeout_s"]),
+    ("serving", &["light_run_us", "share_runs", "queue_capacity", "trial_load", "trial_timeout_s"]),
     ("runtime", &["library", "cores", "providers", "engine_cache"]),
     ("cuda", &["device", "memory_limit_bytes", "arena", "conv_search", "tf32"]),
     ("tensorrt", &["device", "workspace_bytes", "fp16"]),
@@ -392,7 +392,7 @@ mod tests {
                     "mode" => "explicit",
                     "arena" => "same_as_requested",
                     "conv_search" => "heuristic",
-                    "tf32" => "false",
+                    "tf32" | "share_runs" => "false",
                     "fp16" | "strict_readiness" | "trial_load" => "true",
                     "kind" => "vertex",
                     "path" | "model_name" | "library" | "filter" | "engine_cache"

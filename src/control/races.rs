@@ -234,7 +234,7 @@ impl House {
         let file = "model.onnx".into();
         let terms = Terms { signature: Arc::clone(&signature), max_rows: None, file, config: None };
         let engine = Mortal { life: life.clone(), signature, facts: Facts::default() };
-        let bounds = Bounds { capacity: 1, wait: None };
+        let bounds = Bounds { capacity: 1, wait: None, shared_rows: 1 };
         let clock = Arc::new(Manual::new());
         let queue = Queue::new(Arc::new(engine), Placement::InPlace, bounds, RING.ring(), clock);
         let metrics = Metrics::new(String::new()).version(model.as_str(), "1");

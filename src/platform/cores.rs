@@ -3,6 +3,7 @@
 //! One `current_thread` runtime per core, because with the usual work-stealing runtime every
 //! wake-up may land on another core: measured, twice the CPU time per request (decision 0002).
 
+use std::cell::Cell;
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -42,6 +43,7 @@ impl CoreRuntimes {
             let (stop, running) = (Arc::clone(&stop), running.clone());
             let thread = std::thread::Builder::new().name(format!("{name}-{index}"));
             let body = move || {
+                CORE.set(Some(index));
                 runtime.block_on(stop.notified());
                 drop(runtime);
                 drop::<Sender<()>>(running);
@@ -75,6 +77,11 @@ impl CoreRuntimes {
             }
         }
     }
+}
+
+/// Index of the core runtime whose thread this is; none on any other thread.
+pub fn current() -> Option<usize> {
+    CORE.get()
 }
 
 /// Processors this process may use: what the system shows, or less if its cgroup has a quota.
@@ -111,6 +118,10 @@ fn parse_quota<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<usize> {
     let quota: usize = fields.next()?.parse().ok()?;
     let period: usize = fields.next()?.parse().ok().filter(|&period| period > 0)?;
     Some(quota.div_ceil(period).max(1))
+}
+
+thread_local! {
+    static CORE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// How long to wait for a core's thread to end.

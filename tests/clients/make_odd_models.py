@@ -139,6 +139,29 @@ def batches() -> ModelProto:
     return model(helper.make_graph(nodes, "batches", [taken], [given], weights))
 
 
+def dynamic() -> ModelProto:
+    """`x` [-1, 4] to `y` [-1, 4] by way of 8 bits, whose steps depend on all rows of a run."""
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["quantized", "scale", "zero"]),
+        node("DequantizeLinear", ["quantized", "scale", "zero"], ["y"]),
+    ]
+    taken, given = tensor("x", FLOAT, ["rows", 4]), tensor("y", FLOAT, ["rows", 4])
+    return model(helper.make_graph(nodes, "dynamic", [taken], [given]))
+
+
+def fixed() -> ModelProto:
+    """`x` [1, 4] to `y` [1, 4]: no dimension counts rows."""
+    taken, given = tensor("x", FLOAT, [1, 4]), tensor("y", FLOAT, [1, 4])
+    return model(helper.make_graph([node("Neg", ["x"], ["y"])], "fixed", [taken], [given]))
+
+
+def summed() -> ModelProto:
+    """`x` [-1, 4] to `y` [-1, 4], where each row gets the largest value of all added."""
+    nodes = [node("ReduceMax", ["x"], ["largest"], keepdims=0), node("Add", ["x", "largest"], ["y"])]
+    taken, given = tensor("x", FLOAT, ["rows", 4]), tensor("y", FLOAT, ["rows", 4])
+    return model(helper.make_graph(nodes, "summed", [taken], [given]))
+
+
 def external() -> ModelProto:
     """Keeps its weights in a file that nobody brings along."""
     weights = helper.make_tensor("weights", FLOAT, [4], [1.0, 2.0, 3.0, 4.0])
@@ -291,6 +314,9 @@ def main(folder: Path) -> None:
         text,
         external,
         batches,
+        dynamic,
+        fixed,
+        summed,
         zipmaps,
         zipmaps_external,
         left_out,

@@ -43,6 +43,7 @@ mod providers;
 mod quiet;
 mod rolling_restart;
 mod serves;
+mod shared_runs;
 mod shared_session;
 mod shutdown;
 mod simulation;

@@ -54,6 +54,9 @@ pub struct VersionView {
     /// Where its runs happen, once loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<&'static str>,
+    /// How many rows of several requests may share one of its runs, where any do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_rows: Option<u64>,
     /// Its inputs, once loaded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<TensorView>,
@@ -217,6 +220,7 @@ fn version_view(entry: &Entry, number: VersionNumber, state: &VersionState) -> V
         reason: Some(state.reason().to_owned()).filter(|reason| !reason.is_empty()),
         digest: loaded.map(|version| version.origin().digest.to_string()),
         placement: loaded.map(|version| version.queue().placement().name()),
+        shared_rows: loaded.and_then(|version| version.queue().shared_rows()),
         inputs: loaded.map(|version| tensors(&version.signature().inputs)).unwrap_or_default(),
         outputs: loaded.map(|version| tensors(&version.signature().outputs)).unwrap_or_default(),
     }

@@ -7,4 +7,5 @@ pub mod dtype;
 pub mod half;
 pub mod json;
 pub mod object;
+pub mod rows;
 pub mod shape;

@@ -319,7 +319,8 @@ mod tests {
         timeline.enter(Phase::Encode, clock.now());
         let trace = TraceId::new([7; 16]);
         for failure in [None, Some(Kind::Overloaded)] {
-            version.record(&Ended { timeline: &timeline, failure, rows: 3, at_ms: 7, trace });
+            let (timeline, run_of) = (&timeline, Some(5));
+            version.record(&Ended { timeline, failure, rows: 3, run_of, at_ms: 7, trace });
         }
         metrics.record_unrouted(Kind::NotFound);
         metrics.record_retire(20, 10);

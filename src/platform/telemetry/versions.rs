@@ -47,6 +47,8 @@ pub struct Ended<'a> {
     pub failure: Option<Kind>,
     /// Rows of its batch; 1 for a model without a batch dimension.
     pub rows: u64,
+    /// Rows of the model's run, if it is this inference that counts the run; others may share it.
+    pub run_of: Option<u64>,
     /// When it came, in milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// Its trace, if that is kept.
@@ -116,31 +118,37 @@ impl VersionMetrics {
             self.totals.add(FAIL, total);
             return;
         }
-        for (counter, value) in [(SUCCESS, total), (QUEUE, nanos(Phase::Queue)), (ROWS, ended.rows)]
-        {
-            self.totals.add(counter, value);
-        }
         let (decode_ns, encode_ns) = (nanos(Phase::Decode), nanos(Phase::Encode));
         let run_ns = nanos(Phase::Run);
-        // One run an inference, until several share one.
-        self.batches.add(ended.rows, BatchTotals { runs: 1, decode_ns, run_ns, encode_ns });
+        for (counter, value) in [
+            (SUCCESS, total),
+            (QUEUE, nanos(Phase::Queue)),
+            (ROWS, ended.rows),
+            (DECODE, decode_ns),
+            (RUN, run_ns),
+            (ENCODE, encode_ns),
+        ] {
+            self.totals.add(counter, value);
+        }
+        if let Some(rows) = ended.run_of {
+            self.batches.add(rows, BatchTotals { runs: 1, decode_ns, run_ns, encode_ns });
+        }
     }
 
     /// Sums since the version was loaded.
     pub fn totals(&self) -> Totals {
         let sum = |counter| self.totals.sum(counter);
-        let runs = self.batches.all();
         Totals {
             success_count: self.outcomes.succeeded(),
             success_ns: sum(SUCCESS),
             fail_count: self.outcomes.failed(),
             fail_ns: sum(FAIL),
-            decode_ns: runs.decode_ns,
+            decode_ns: sum(DECODE),
             queue_ns: sum(QUEUE),
-            run_ns: runs.run_ns,
-            encode_ns: runs.encode_ns,
+            run_ns: sum(RUN),
+            encode_ns: sum(ENCODE),
             rows: sum(ROWS),
-            runs: runs.runs,
+            runs: self.batches.all().runs,
             last_ms: self.totals.max(LAST),
         }
     }
@@ -249,4 +257,7 @@ const FAIL: usize = 1;
 const QUEUE: usize = 2;
 const ROWS: usize = 3;
 const LAST: usize = 4;
-const TOTALS: usize = 5;
+const DECODE: usize = 5;
+const RUN: usize = 6;
+const ENCODE: usize = 7;
+const TOTALS: usize = 8;

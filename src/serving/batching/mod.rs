@@ -1,4 +1,7 @@
-//! Who runs when: a queue a version, and threads for heavy ones.
+//! Who runs when, and with whom.
 
+pub mod in_place;
 pub mod queue;
 pub mod scheduler;
+pub mod together;
+pub mod work;

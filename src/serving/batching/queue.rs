@@ -1,22 +1,23 @@
 //! One version's queue: where requests wait, and where they run.
 //!
-//! Light versions run at once, on the thread that asks: a run of microseconds costs less than
-//! waking another thread. Heavy ones wait here, bounded, for an inference thread. Work whose
+//! Light versions run at once, on the thread that asks, together with what else came to it: a run of
+//! microseconds costs less than waking another thread. Heavy ones wait here, bounded, for an inference thread. Work whose
 //! caller has left or whose deadline has passed is dropped before its run, and stopped during it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::domain::failure::{Code, Failure};
-use crate::domain::signature::{Selection, Tensors};
 use crate::platform::clock::Clock;
+use crate::serving::batching::in_place::InPlace;
 use crate::serving::batching::scheduler::{Lane, Ring};
+use crate::serving::batching::together::Together;
+use crate::serving::batching::work::{Finished, QueueError, Ran, Work};
 use crate::serving::runtime::engine::{Engine, Job, RunError, Switch};
 
 /// Where a version's runs happen.
@@ -41,68 +42,14 @@ pub struct Bounds {
     pub capacity: usize,
     /// How long one may wait before its run begins; none for as long as its deadline allows.
     pub wait: Option<Duration>,
-}
-
-/// What to run, and until when it is worth anything.
-#[derive(Debug)]
-pub struct Work {
-    /// Checked tensors, in the order of the signature's inputs.
-    pub inputs: Tensors,
-    /// Positions of the outputs wanted.
-    pub outputs: Selection,
-    /// When nobody wants the answer any more.
-    pub deadline: Option<Instant>,
-}
-
-/// What came of it, and when it ran.
-#[derive(Debug)]
-pub struct Finished {
-    /// Tensors in the order of the outputs wanted.
-    pub result: Result<Tensors, QueueError>,
-    /// When the run began and ended; none if it never ran.
-    pub ran: Option<(Instant, Instant)>,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// Too many wait already.
-    #[error("the version's queue is full: {capacity} requests wait, expected fewer")]
-    Full {
-        /// How many may wait.
-        capacity: usize,
-    },
-    /// Nobody came to run it for as long as the model's owner lets a request wait.
-    #[error("the request waited {} us for a run to begin, the most that its model allows", allowed.as_micros())]
-    Waited {
-        /// How long it may wait.
-        allowed: Duration,
-    },
-    /// The deadline passed, before or during the run.
-    #[error("the deadline passed before the model answered")]
-    Deadline,
-    /// The run gave no answer.
-    #[error(transparent)]
-    Run(#[from] RunError),
-}
-
-impl Failure for QueueError {
-    fn code(&self) -> Code {
-        match self {
-            Self::Full { .. } => Code::Queue,
-            Self::Waited { .. } | Self::Deadline => Code::Deadline,
-            Self::Run(error) => error.code(),
-        }
-    }
+    /// How many rows of several requests may share a run in place; 1 for none.
+    pub shared_rows: u64,
 }
 
 struct Inner {
-    engine: Arc<dyn Engine>,
     placement: Placement,
-    /// How many runs in place are still to be looked at closely, after one that took long.
-    suspect: AtomicU32,
-    /// Set by a run in place that worked far too long for its thread; never unset.
-    moved: AtomicBool,
+    here: InPlace,
+    together: Option<Together>,
     bounds: Bounds,
     line: Mutex<Line>,
     /// How many are in the line, for those who may not lock it nor hold the queue.
@@ -110,7 +57,6 @@ struct Inner {
     /// Places this version holds in the ring: at most its engine's concurrency.
     in_ring: AtomicUsize,
     ring: Ring,
-    clock: Arc<dyn Clock>,
 }
 
 /// Those who wait, first come first.
@@ -155,27 +101,24 @@ impl Queue {
         ring: Ring,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (line, in_ring) = (Mutex::default(), AtomicUsize::new(0));
-        let (suspect, moved) = (AtomicU32::new(0), AtomicBool::new(false));
-        let waiting = Arc::default();
+        let cores = engine.limits().concurrency;
+        let shares = placement == Placement::InPlace && bounds.shared_rows > 1;
         let inner = Inner {
-            engine,
             placement,
-            suspect,
-            moved,
+            here: InPlace::new(engine, clock),
+            together: shares.then(|| Together::new(cores, bounds.shared_rows)),
             bounds,
-            line,
-            waiting,
-            in_ring,
+            line: Mutex::default(),
+            waiting: Arc::default(),
+            in_ring: AtomicUsize::new(0),
             ring,
-            clock,
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// The engine behind it.
     pub fn engine(&self) -> &Arc<dyn Engine> {
-        &self.inner.engine
+        self.inner.here.engine()
     }
 
     /// How many wait; to be read by those who may not keep the queue alive.
@@ -185,22 +128,28 @@ impl Queue {
 
     /// Where runs happen from now on.
     pub fn placement(&self) -> Placement {
-        if self.inner.moved.load(Ordering::Relaxed) {
+        if self.inner.here.is_too_long() {
             return Placement::Threads;
         }
         self.inner.placement
     }
 
+    /// How many rows of several requests may share a run; none where none do.
+    pub fn shared_rows(&self) -> Option<u64> {
+        let shares = self.inner.together.as_ref().filter(|together| !together.has_given_up());
+        shares.filter(|_| self.placement() == Placement::InPlace).map(Together::most_rows)
+    }
+
     /// Whether nothing waits, runs, or reads an answer that still lies in the engine's memory.
     pub fn is_unused(&self) -> bool {
-        let owners = Arc::strong_count(&self.inner) + Arc::strong_count(&self.inner.engine);
-        owners == 2 && self.inner.engine.outstanding() == 0
+        let engine = self.engine();
+        let owners = Arc::strong_count(&self.inner) + Arc::strong_count(engine);
+        owners == 2 && engine.outstanding() == 0
     }
 
     /// Runs the work when its turn comes.
     ///
-    /// In place this returns without ever yielding. On threads, dropping the future takes the work
-    /// back: out of the queue, or stopped if it runs.
+    /// Dropping the future takes the work back: out of the line, or stopped if it runs on a thread.
     pub async fn run(&self, work: Work) -> Finished {
         match self.placement() {
             Placement::InPlace => self.inner.run_here(work).await,
@@ -211,7 +160,7 @@ impl Queue {
     async fn run_on_threads(&self, work: Work) -> Finished {
         let deadline = work.deadline;
         let (answer, mut finished) = oneshot::channel();
-        let switch = self.inner.engine.switch();
+        let switch = self.engine().switch();
         let Some(place) = self.inner.line_up(work, switch.clone(), answer) else {
             let capacity = self.inner.bounds.capacity.max(1);
             return Finished::never(QueueError::Full { capacity });
@@ -248,7 +197,8 @@ impl Queue {
         deadline: Option<Instant>,
     ) -> Option<Finished> {
         let allowed = self.inner.bounds.wait?;
-        let left = |deadline: Instant| deadline.saturating_duration_since(self.inner.clock.now());
+        let left =
+            |deadline: Instant| deadline.saturating_duration_since(self.inner.here.clock().now());
         if deadline.is_some_and(|deadline| left(deadline) <= allowed) {
             return None;
         }
@@ -301,7 +251,7 @@ impl Inner {
 
     // At most `concurrency` places in the ring; each is given up only when nothing waits.
     fn enter_ring(this: &Arc<Self>) {
-        let most = this.engine.limits().concurrency.max(1);
+        let most = this.here.engine().limits().concurrency.max(1);
         let took = this.in_ring.fetch_update(Ordering::AcqRel, Ordering::Acquire, |places| {
             (places < most).then_some(places + 1)
         });
@@ -312,33 +262,17 @@ impl Inner {
     }
 
     async fn run_here(&self, work: Work) -> Finished {
-        let started = self.clock.now();
-        if work.deadline.is_some_and(|deadline| deadline <= started) {
+        let work = match &self.together {
+            Some(together) => match together.run(&self.here, work).await {
+                Ok(finished) => return finished,
+                Err(work) => work,
+            },
+            None => work,
+        };
+        if work.deadline.is_some_and(|deadline| deadline <= self.here.clock().now()) {
             return Finished::never(QueueError::Deadline);
         }
-        let suspect = self.suspect.load(Ordering::Relaxed);
-        let before = (suspect > 0).then(|| self.clock.worked());
-        let job = Job { inputs: &work.inputs, outputs: &work.outputs, switch: None };
-        let result = self.engine.run(job).ended().await.map_err(QueueError::Run);
-        let ended = self.clock.now();
-        let took_long = ended.saturating_duration_since(started) > FAR_TOO_LONG;
-        match before {
-            None if took_long => self.suspect.store(SUSPECT_RUNS, Ordering::Relaxed),
-            None => {}
-            Some(before) => self.look_closely(suspect, self.clock.worked().saturating_sub(before)),
-        }
-        Finished { result, ran: Some((started, ended)) }
-    }
-
-    // A run takes long because of its values (a larger batch, a loop), of which warm-up saw others,
-    // or because the machine had no time for its thread, which moving it would not mend.
-    fn look_closely(&self, suspect: u32, worked: Duration) {
-        if worked > FAR_TOO_LONG {
-            self.moved.store(true, Ordering::Relaxed);
-        } else {
-            // Two at a time may count as one.
-            self.suspect.store(suspect - 1, Ordering::Relaxed);
-        }
+        self.here.run_alone(&work)
     }
 
     fn run_waiting(&self, waiting: Waiting) {
@@ -346,15 +280,17 @@ impl Inner {
         if answer.is_closed() {
             return;
         }
-        let started = self.clock.now();
+        let started = self.here.clock().now();
         if work.deadline.is_some_and(|deadline| deadline <= started) {
             drop(answer.send(Finished::never(QueueError::Deadline)));
             return;
         }
         let job = Job { inputs: &work.inputs, outputs: &work.outputs, switch: switch.as_deref() };
-        let result = self.engine.run(job).wait().map_err(QueueError::Run);
+        let result = self.here.engine().run(job).wait().map_err(QueueError::Run);
         // Fails only if the caller has left meanwhile.
-        drop(answer.send(Finished { result, ran: Some((started, self.clock.now())) }));
+        let ended = self.here.clock().now();
+        let ran = Some(Ran { started, ended, run_of: Some(work.rows) });
+        drop(answer.send(Finished { result, ran }));
     }
 }
 
@@ -372,12 +308,6 @@ impl Lane for Queue {
             Inner::enter_ring(&self.inner);
         }
         false
-    }
-}
-
-impl Finished {
-    fn never(error: QueueError) -> Self {
-        Self { result: Err(error), ran: None }
     }
 }
 
@@ -400,10 +330,3 @@ impl fmt::Debug for Inner {
             .finish_non_exhaustive()
     }
 }
-
-/// A run in place that takes this long makes its version suspect; one that works so long then moves it
-/// to the inference threads.
-const FAR_TOO_LONG: Duration = Duration::from_millis(10);
-
-/// How many runs of a suspect version are timed by the processor's clock.
-const SUSPECT_RUNS: u32 = 1_000;

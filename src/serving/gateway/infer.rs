@@ -17,7 +17,7 @@ use crate::platform::clock::Clock;
 use crate::platform::telemetry::page::Metrics;
 use crate::platform::telemetry::traces::Tracer;
 use crate::platform::telemetry::versions::Ended;
-use crate::serving::batching::queue::{Finished, QueueError, Work};
+use crate::serving::batching::work::{Finished, QueueError, Ran, Work};
 use crate::serving::gateway::admission::{Admission, AdmissionError, Admitted};
 use crate::serving::gateway::observer::{Observer, ReserveError};
 use crate::serving::registry::lease::Lease;
@@ -58,6 +58,8 @@ pub struct Ticket {
     outcome: Outcome,
     /// Rows of the batch, once the inputs are checked.
     rows: u64,
+    /// Rows of the run that this request counts, if it counts one.
+    run_of: Option<u64>,
     /// None unless the request's trace is kept.
     trace: Option<Box<Trace>>,
     lease: Option<Lease>,
@@ -135,6 +137,7 @@ impl Gateway {
             timeline: Timeline::start(started),
             outcome: Outcome::Open,
             rows: 0,
+            run_of: None,
             trace,
             lease: None,
             admitted: None,
@@ -184,11 +187,12 @@ impl Gateway {
         let signature = Arc::clone(lease.signature());
         let queue = lease.queue().clone();
         ticket.enter(Phase::Queue);
-        let work = Work { inputs, outputs: selection.clone(), deadline: inference.deadline };
-        let Finished { result, ran } = queue.run(work).await;
-        if let Some((started, ended)) = ran {
+        let (outputs, rows, deadline) = (selection.clone(), ticket.rows, inference.deadline);
+        let Finished { result, ran } = queue.run(Work { inputs, outputs, rows, deadline }).await;
+        if let Some(Ran { started, ended, run_of }) = ran {
             ticket.timeline.enter(Phase::Run, started);
             ticket.timeline.enter(Phase::Encode, ended);
+            ticket.run_of = run_of;
         }
         let mut outputs = result?;
         signature.present(&selection, &mut outputs);
@@ -273,6 +277,7 @@ impl Drop for Ticket {
                     timeline: &self.timeline,
                     failure,
                     rows: self.rows,
+                    run_of: self.run_of,
                     at_ms: self.id.0.timestamp_ms(),
                     trace: self.trace.as_ref().map(|trace| trace.id),
                 }),

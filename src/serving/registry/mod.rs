@@ -5,6 +5,7 @@ pub mod footprint;
 pub mod lease;
 pub mod prepare;
 pub mod reaper;
+pub mod sharing;
 pub mod snapshot;
 pub mod state;
 pub mod version;

@@ -21,6 +21,7 @@ use crate::serving::batching::queue::{Bounds, Placement, Queue};
 use crate::serving::batching::scheduler::Ring;
 use crate::serving::registry::fit::{self, FitError};
 use crate::serving::registry::footprint::{self, Footprints};
+use crate::serving::registry::sharing::{self, Subject};
 use crate::serving::registry::state::Step;
 use crate::serving::registry::version::Version;
 use crate::serving::registry::warmup::{self, SampleError, Shapes, Warm};
@@ -44,6 +45,8 @@ use crate::serving::runtime::tuning::Tuning;
 pub struct Serving {
     /// Runs up to this long, in microseconds, happen on the I/O thread.
     pub light_run_us: u64,
+    /// Whether requests that come at once share runs on the I/O thread, where that changes no answer.
+    pub share_runs: bool,
     /// Requests that may wait for an inference thread, for each version.
     pub queue_capacity: usize,
     /// Whether each model is first opened in a process of its own, which may crash instead.
@@ -54,12 +57,19 @@ pub struct Serving {
 
 impl Default for Serving {
     fn default() -> Self {
-        // 500 us: a longer run would delay every other connection of its core by more than a
-        // thread hop costs (60-120 us of processor time, decision 0002).
-        // Off: a load takes twice as long, and a model's memory twice meanwhile. 600 s: what a load
-        // may take by default.
-        // 256: at 10 ms a run on two threads, the last one waits 1.3 s; more would only time out.
-        Self { light_run_us: 500, queue_capacity: 256, trial_load: false, trial_timeout_s: 600 }
+        Self {
+            // A longer run would delay every other connection of its core by more than a thread hop
+            // costs (60-120 us of processor time, decision 0002).
+            light_run_us: 500,
+            // Half the processor time of a request and less, under load (decision 0016).
+            share_runs: true,
+            // At 10 ms a run on two threads, the last one waits 1.3 s; more would only time out.
+            queue_capacity: 256,
+            // A load takes twice as long, and a model's memory twice meanwhile.
+            trial_load: false,
+            // What a load may take by default.
+            trial_timeout_s: 600,
+        }
     }
 }
 
@@ -276,8 +286,13 @@ impl Loader {
         let inputs = inputs.map_err(PrepareError::sample)?;
         let (engine, placement) = self.warm(engine, opening, &inputs)?;
         check(&*engine, &cases)?;
+        let shares = placement == Placement::InPlace
+            && manifest.batching.share_runs.unwrap_or(self.serving.share_runs)
+            && !graph::quantises_by_run(&fs::read(&files.model)?);
+        let shared_rows = if shares { self.shared_rows(&*engine, manifest, &inputs) } else { 1 };
         let (ring, clock) = (self.ring.clone(), Arc::clone(&self.clock));
-        let queue = Queue::new(engine, placement, self.bounds(manifest), ring, clock);
+        let bounds = Bounds { shared_rows, ..self.bounds(manifest) };
+        let queue = Queue::new(engine, placement, bounds, ring, clock);
         let metrics = self.metrics.version(key.model.as_str(), &key.number.to_string());
         let facts = queue.engine().facts();
         for note in &facts.notes {
@@ -325,7 +340,20 @@ impl Loader {
         Bounds {
             capacity: manifest.queue.capacity.unwrap_or(self.serving.queue_capacity),
             wait: manifest.queue.timeout_us.map(Duration::from_micros),
+            shared_rows: 1,
         }
+    }
+
+    fn shared_rows(&self, engine: &dyn Engine, manifest: &Manifest, inputs: &[Warm]) -> u64 {
+        let samples: Vec<&Tensors> = inputs.iter().map(|warm| &warm.inputs).collect();
+        let subject = Subject {
+            engine,
+            samples: &samples,
+            clock: &*self.clock,
+            longest: Duration::from_micros(self.serving.light_run_us * LONGEST_SHARED),
+        };
+        let most = sharing::rows_to_share(&subject);
+        manifest.batching.max_rows.map_or(most, |said| said.min(most))
     }
 
     // What is built of one version must never serve another, and TensorRT tells engines apart by
@@ -426,6 +454,9 @@ fn check(engine: &dyn Engine, cases: &[Case]) -> Result<(), PrepareError> {
 fn run_once(engine: &dyn Engine, inputs: &Tensors, outputs: &[usize]) -> Result<Tensors, RunError> {
     engine.run(Job { inputs, outputs, switch: None }).wait()
 }
+
+/// How much longer than a light run a shared one may be.
+const LONGEST_SHARED: u64 = 2;
 
 /// Files up to this size are first opened as light ones.
 const LIGHT_FILE_BYTES: u64 = 1 << 20;

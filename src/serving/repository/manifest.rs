@@ -87,7 +87,11 @@ pub struct Batching {
     /// Rows that one request may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rows: Option<u64>,
-    /// Microseconds that a request may wait for others to share its run. None waits today, so every
+    /// Whether requests that come at once share runs, where that changes no answer; the server's
+    /// `serving.share_runs` if not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_runs: Option<bool>,
+    /// Microseconds that a request may wait for others to share its run. None ever waits, so every
     /// bound is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_delay_us: Option<u64>,

@@ -71,7 +71,7 @@ pub enum Run {
 pub struct Limits {
     /// Runs at once; more wait in the queue.
     pub concurrency: usize,
-    /// Whether rows of several requests may share a run.
+    /// Whether rows of several requests may share a run, if the model allows it.
     pub can_batch: bool,
     /// Whether `run` returns [`Run::Later`]: such an engine never occupies the calling thread.
     pub elsewhere: bool,

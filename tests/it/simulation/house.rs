@@ -19,8 +19,8 @@ use tidegate::platform::clock::{Clock, Manual};
 use tidegate::platform::quiet::{Crew, QuietThreads};
 use tidegate::platform::store::memory::Memory;
 use tidegate::platform::telemetry::page::Metrics;
-use tidegate::serving::batching::queue::Work;
 use tidegate::serving::batching::scheduler::InferenceThreads;
+use tidegate::serving::batching::work::Work;
 use tidegate::serving::registry::footprint::Footprints;
 use tidegate::serving::registry::lease::Lease;
 use tidegate::serving::registry::prepare::{Loader, Serving};
@@ -139,7 +139,7 @@ impl House {
         let input = Tensor::new(DataType::Fp32, shape, iris::raw().into()).expect("as many bytes");
         let inputs = [Some(input)].into_iter().collect();
         let outputs = lease.signature().select(&[]).expect("all outputs");
-        let work = Work { inputs, outputs, deadline: None };
+        let work = Work { inputs, outputs, rows: 1, deadline: None };
         let ran = self.runtime.block_on(lease.queue().run(work));
         let outputs = ran.result.map_err(|error| error.to_string())?;
         let values = outputs.get(1).and_then(Option::as_ref).ok_or("no second output")?;

@@ -16,8 +16,9 @@ use crate::serving::runtime::device::{Provider, Providers};
 pub fn dynamic_batching(field: &Field, translation: &mut Translation) -> Read<()> {
     let inner = message(field)?;
     once(inner, &["preferred_batch_size", "priority_queue_policy"])?;
-    translation
-        .note("dynamic_batching: requests run at once, and none waits for others to share a run");
+    translation.note(
+        "dynamic_batching: requests that come at once share runs anyway, and none waits for others",
+    );
     let levels = "requests wait first come, first served; leave it out";
     for part in &inner.fields {
         match &*part.name {

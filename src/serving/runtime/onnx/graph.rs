@@ -1,7 +1,8 @@
-//! Finds operators that make a model's run time depend on values.
+//! Finds operators that say how a model may be run.
 //!
-//! A Loop runs as often as an input says: one run of zeros tells nothing about the next. Only the
-//! few fields needed are read (onnx.proto, `ModelProto`); protobuf skips the rest.
+//! A Loop runs as often as an input says: one run of zeros tells nothing about the next. A dynamic
+//! quantisation takes its steps from all values of a run, so that rows change one another's answers.
+//! Only the few fields needed are read (onnx.proto, `ModelProto`); protobuf skips the rest.
 
 use prost::Message;
 
@@ -36,19 +37,42 @@ struct Node {
 ///
 /// False for bytes that are no model: opening it says why.
 pub fn has_control_flow(model: &[u8]) -> bool {
+    has(model, |kind| matches!(kind, b"Loop" | b"Scan" | b"If"))
+}
+
+/// Whether the graph, or a function of it, quantises by what values a run has.
+///
+/// False for bytes that are no model, and for such operators in branches, whose models are known by
+/// [`has_control_flow`].
+pub fn quantises_by_run(model: &[u8]) -> bool {
+    has(model, |kind| kind.starts_with(b"DynamicQuantize"))
+}
+
+fn has(model: &[u8], is_such: impl Fn(&[u8]) -> bool) -> bool {
     let Ok(Model { graph, functions }) = Model::decode(model) else { return false };
     let nodes = graph.into_iter().flat_map(|graph| graph.nodes);
-    let nodes = nodes.chain(functions.into_iter().flat_map(|function| function.nodes));
-    nodes.into_iter().any(|node| matches!(&*node.op_type, b"Loop" | b"Scan" | b"If"))
+    let mut nodes = nodes.chain(functions.into_iter().flat_map(|function| function.nodes));
+    nodes.any(|node| is_such(&node.op_type))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Function, Graph, Model, Node, has_control_flow};
+    use super::{Function, Graph, Model, Node, has_control_flow, quantises_by_run};
     use prost::Message;
 
     fn node(op_type: &'static str) -> Node {
         Node { op_type: op_type.into() }
+    }
+
+    #[test]
+    fn a_dynamic_quantisation_is_found() {
+        let model = |kind| {
+            let graph = Graph { nodes: vec![node("Add"), node(kind)] };
+            Model { graph: Some(graph), functions: vec![] }.encode_to_vec()
+        };
+        assert!(quantises_by_run(&model("DynamicQuantizeLinear")));
+        assert!(quantises_by_run(&model("DynamicQuantizeMatMul")));
+        assert!(!quantises_by_run(&model("QuantizeLinear")));
     }
 
     #[test]

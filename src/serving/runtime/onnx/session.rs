@@ -139,9 +139,8 @@ pub fn open(library: &Library, opening: &Opening<'_>) -> Result<SharedSession, S
     let Built { session, read: Read { signature, mut notes } } = build(library, opening)?;
     let providers = opening.devices.providers.clone();
     let placed = providers::placed(&session, providers.as_slice()).map_err(SessionError::from)?;
-    // Batching over several requests comes with the combining queue; until then nobody asks.
     let concurrency = opening.concurrency;
-    let limits = Limits { concurrency, can_batch: false, elsewhere: false };
+    let limits = Limits { concurrency, can_batch: true, elsewhere: false };
     notes.extend(idle(&placed));
     let facts = Facts { providers, placed, notes };
     let shared = SharedSession::new(&session, Arc::new(signature), limits, facts);
