@@ -164,8 +164,9 @@ impl Ord for Work {
     }
 }
 
-/// A tenth of the weight of a thread that answers, when both want the processor.
-const NICE: i32 = 10;
+/// One part in seventy of the processor where threads that answer want it too; all of it where they
+/// do not. At 10, a tenth, 200 models that load at once cost callers twice as much (docs/performance.md).
+const NICE: i32 = 19;
 
 #[cfg(test)]
 mod tests {
