@@ -84,7 +84,7 @@ conformance: setup ## Ask for every case of ONNX's own test suite, and say how m
 
 .PHONY: soak
 soak: setup ## Run the long tests that `make test` leaves out
-	$(CARGO_TEST) --release --test it -- --ignored --nocapture --skip devices:: $(ARGS)
+	$(CARGO_TEST) --release --test it -- --ignored --nocapture --test-threads=1 --skip devices:: $(ARGS)
 
 .PHONY: test-gpu
 test-gpu: setup ## Run the tests of devices on an NVIDIA GPU; fails where there is none
