@@ -1,8 +1,9 @@
 //! One version's queue: where requests wait, and where they run.
 //!
-//! Light versions run at once, on the thread that asks, together with what else came to it: a run of
-//! microseconds costs less than waking another thread. Heavy ones wait here, bounded, for an inference thread. Work whose
-//! caller has left or whose deadline has passed is dropped before its run, and stopped during it.
+//! Light versions run at once, on the thread that asks, together with what else came to it: a run
+//! of microseconds costs less than waking another thread. Heavy ones wait here, bounded, for an
+//! inference thread. Work whose caller has left or whose deadline has passed is dropped before its
+//! run, and stopped during it.
 
 use std::collections::VecDeque;
 use std::fmt;
